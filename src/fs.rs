@@ -1,0 +1,201 @@
+//! Files: atomic writes, locks and content hashes, with the path in every error.
+
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::path::{Path, PathBuf};
+
+/// A failed file operation: what was tried, on which path, and the system's reason.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} `{}`: {source}", path.display())]
+pub struct Error {
+    /// What was tried, as a verb phrase: `read`, `write`, `lock`.
+    pub action: &'static str,
+    /// On which file or folder.
+    pub path: PathBuf,
+    /// The system's reason.
+    pub source: io::Error,
+}
+
+impl Error {
+    /// Wraps an I/O error with its action and path: `map_err(Error::at("read", path))`.
+    pub fn at(action: &'static str, path: &Path) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self { action, path: path.to_owned(), source }
+    }
+}
+
+/// The result of a file operation.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Reads a whole file.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read(path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(Error::at("read", path))
+}
+
+/// Reads a whole UTF-8 file.
+///
+/// # Errors
+/// If the file cannot be read or is not UTF-8.
+pub fn read_to_string(path: &Path) -> Result<String> {
+    std::fs::read_to_string(path).map_err(Error::at("read", path))
+}
+
+/// Creates a folder and its parents; an existing folder is fine.
+///
+/// # Errors
+/// If a folder cannot be created.
+pub fn create_dir_all(path: &Path) -> Result<()> {
+    std::fs::create_dir_all(path).map_err(Error::at("create folder", path))
+}
+
+/// Replaces a file by `bytes` in one step: written beside it, synced, then renamed, so that a
+/// reader (or a kill) sees the old file or the new one, never a part. Parents are created.
+///
+/// # Errors
+/// If any of the steps fails; the old file is then still there.
+pub fn write_atomic(path: &Path, bytes: &[u8]) -> Result<()> {
+    write_atomic_with(path, |file| file.write_all(bytes))
+}
+
+/// As [`write_atomic`], with the content produced by `write`.
+///
+/// # Errors
+/// If any of the steps or `write` fails; the old file is then still there.
+pub fn write_atomic_with(
+    path: &Path,
+    write: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<()> {
+    let parent = parent(path);
+    create_dir_all(parent)?;
+    let fail = |source| Error { action: "write", path: path.to_owned(), source };
+    let mut temp =
+        tempfile::Builder::new().prefix(".xp-").suffix(".tmp").tempfile_in(parent).map_err(fail)?;
+    {
+        let mut buffered = io::BufWriter::with_capacity(1 << 20, temp.as_file_mut());
+        write(&mut buffered).map_err(fail)?;
+        buffered.flush().map_err(fail)?;
+    }
+    #[cfg(unix)]
+    {
+        // tempfile makes 0600; results are as public as any other file of the user.
+        use std::os::unix::fs::PermissionsExt;
+        let mode = std::fs::Permissions::from_mode(0o644);
+        temp.as_file().set_permissions(mode).map_err(fail)?;
+    }
+    temp.as_file().sync_all().map_err(fail)?;
+    temp.persist(path).map_err(|e| fail(e.error))?;
+    sync_dir(parent)
+}
+
+/// Makes renames and new files of a folder durable.
+///
+/// # Errors
+/// If the folder cannot be opened or synced.
+pub fn sync_dir(path: &Path) -> Result<()> {
+    File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::at("sync folder", path))
+}
+
+fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// An exclusive lock on a file, held until it is dropped (or the process ends, however it ends).
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// Takes the lock of `path` (created if missing); `None` if another process holds it.
+///
+/// # Errors
+/// If the file cannot be opened or locked at all.
+pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
+    create_dir_all(parent(path))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(Error::at("open lock", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(Lock { _file: file })),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(source)) => {
+            Err(Error { action: "lock", path: path.to_owned(), source })
+        }
+    }
+}
+
+/// Takes the lock of `path`, waiting for its holder.
+///
+/// # Errors
+/// If the file cannot be opened or locked at all.
+pub fn lock(path: &Path) -> Result<Lock> {
+    create_dir_all(parent(path))?;
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(Error::at("open lock", path))?;
+    file.lock().map_err(Error::at("lock", path))?;
+    Ok(Lock { _file: file })
+}
+
+/// The blake3 hash of a file's content, in hexadecimal.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn hash_file(path: &Path) -> Result<String> {
+    let mut file = File::open(path).map_err(Error::at("read", path))?;
+    let mut hasher = blake3::Hasher::new();
+    let mut buffer = vec![0; 1 << 20];
+    loop {
+        let n = file.read(&mut buffer).map_err(Error::at("read", path))?;
+        if n == 0 {
+            return Ok(hasher.finalize().to_hex().to_string());
+        }
+        hasher.update(&buffer[..n]);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_the_file_and_leaves_nothing_beside_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a/b.json");
+        write_atomic(&path, b"one").unwrap();
+        write_atomic(&path, b"two").unwrap();
+        assert_eq!(read(&path).unwrap(), b"two");
+        assert_eq!(std::fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("b.json");
+        write_atomic(&path, b"one").unwrap();
+        let failed = write_atomic_with(&path, |_| Err(io::Error::other("disk full")));
+        assert!(failed.unwrap_err().to_string().contains("disk full"));
+        assert_eq!(read(&path).unwrap(), b"one");
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn a_lock_is_exclusive_until_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.lock");
+        let held = try_lock(&path).unwrap().unwrap();
+        assert!(try_lock(&path).unwrap().is_none());
+        drop(held);
+        assert!(try_lock(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,24 @@
+//! `xp`: language-model pretraining experiments on `RoPE` frequency sets.
+//!
+//! Data flows one way: [`spec`] → [`plan`] → [`run`] → [`results`] → [`report`].
+//! Leaves ([`freq`], [`data`], [`ops`], [`optim`], [`stats`], [`fs`], [`rng`]) import
+//! nothing above them; [`cli`] prints and exits and decides nothing.
+//! `ARCHITECTURE.md` has the map and the invariants.
+
+pub mod cli;
+pub mod data;
+pub mod diag;
+pub mod eval;
+pub mod freq;
+pub mod fs;
+pub mod model;
+pub mod ops;
+pub mod optim;
+pub mod plan;
+pub mod report;
+pub mod results;
+pub mod rng;
+pub mod run;
+pub mod spec;
+pub mod stats;
+pub mod train;

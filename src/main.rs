@@ -1,0 +1,2 @@
+//! Placeholder binary; the commands come with `cli`.
+fn main() {}

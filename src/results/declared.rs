@@ -1,0 +1,172 @@
+//! What an experiment declared before its first run, as `lock.json` freezes it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// `lock.json`: the declaration as frozen at the first run, and what was added since.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Lock {
+    /// Format version, [`Lock::SCHEMA`].
+    pub schema: u32,
+    /// When the first run (or import) began, UTC, ISO 8601.
+    pub frozen: String,
+    /// blake3 of the declaration's canonical JSON.
+    pub declared_hash: String,
+    /// The declaration as frozen.
+    pub declared: Declared,
+    /// Seeds, configs, lengths, rules added or changed later, oldest first.
+    #[serde(default)]
+    pub amendments: Vec<Amendment>,
+}
+
+impl Lock {
+    /// The version that this build writes; a newer one on disk is refused.
+    pub const SCHEMA: u32 = 1;
+}
+
+/// A dated change of the declaration.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Amendment {
+    /// When, UTC, ISO 8601.
+    pub date: String,
+    /// What, in words, one entry a change: `seeds added: 4, 5`.
+    pub changes: Vec<String>,
+    /// Whether results existed at that time.
+    pub after_results: bool,
+    /// The declaration from then on.
+    pub declared: Declared,
+}
+
+/// What a spec declares of its experiment: all that a report needs to judge the records.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Declared {
+    /// Experiment name.
+    pub experiment: String,
+    /// Declared seeds, in the spec's order.
+    pub seeds: Vec<u64>,
+    /// One point, unless the spec sweeps protocols.
+    pub points: Vec<Point>,
+    /// Lengths that the report shows.
+    pub report_lengths: Vec<u64>,
+    /// 1 (sample) or 0 (population).
+    pub std_ddof: u8,
+    /// The win rule.
+    pub win: WinRule,
+}
+
+/// One protocol of an experiment and the configs compared under it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Point {
+    /// Folder name under the experiment; `None` if the spec sweeps no protocols.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Protocol id.
+    pub protocol: String,
+    /// Training length, in tokens.
+    pub seq_len: u64,
+    /// Chunks asked for, by evaluation length; `None` means all.
+    pub lengths: BTreeMap<u64, Option<u64>>,
+    /// The training part of the protocol, canonical: what `DRIFT` messages compare key by key.
+    pub training: serde_json::Value,
+    /// The evaluation part of the protocol, canonical.
+    pub evaluation: serde_json::Value,
+    /// The configs, in the spec's order.
+    pub configs: Vec<Config>,
+}
+
+/// A named frequency set and what it is compared with.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Config {
+    /// Config name.
+    pub name: String,
+    /// Name of the config it is compared with; its own name for the baseline itself.
+    pub baseline: String,
+    /// Canonical expression.
+    pub expression: String,
+    /// Hash of the canonical expression.
+    pub expr_id: String,
+    /// Hash of the f32 bytes.
+    pub vec_id: String,
+    /// Train ids by seed, in the order of the declared seeds.
+    pub train_ids: Vec<String>,
+}
+
+/// The rule by which a win may be claimed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WinRule {
+    /// Which rule.
+    pub rule: Rule,
+    /// The length at which the claim is made.
+    pub primary_length: u64,
+    /// Not more than so much worse at another length.
+    pub guard: Option<Guard>,
+    /// Rule `seeds`: the larger std may be at most this times the gap.
+    pub max_std_over_gap: f64,
+    /// Rule `seeds`: at least this share of the paired seeds better.
+    pub min_seeds_better: SeedShare,
+}
+
+/// Which win rule applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Rule {
+    /// By n: 1 nothing, 2 to 4 `seeds`, from 5 `ci`.
+    Auto,
+    /// Mean, std against gap, share of seeds.
+    Seeds,
+    /// Paired interval of log-perplexity, Holm-corrected.
+    Ci,
+}
+
+/// A length at which a winner may not be much worse.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Guard {
+    /// Evaluation length, in tokens.
+    pub length: u64,
+    /// Allowed worsening, in percent of the baseline's mean perplexity.
+    pub max_worse_pct: f64,
+}
+
+/// A share of seeds as an exact fraction: `2/3`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SeedShare {
+    /// Numerator.
+    pub num: u32,
+    /// Denominator, at least 1 and at least `num`.
+    pub den: u32,
+}
+
+impl SeedShare {
+    /// Whether `better` of `n` seeds reach the share, in whole numbers.
+    #[must_use]
+    pub fn is_met(self, better: usize, n: usize) -> bool {
+        better as u64 * u64::from(self.den) >= n as u64 * u64::from(self.num)
+    }
+}
+
+impl std::fmt::Display for SeedShare {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.num, self.den)
+    }
+}
+
+impl From<SeedShare> for String {
+    fn from(share: SeedShare) -> Self {
+        share.to_string()
+    }
+}
+
+impl TryFrom<String> for SeedShare {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, Self::Error> {
+        let parsed = text.split_once('/').and_then(|(num, den)| {
+            Some(Self { num: num.trim().parse().ok()?, den: den.trim().parse().ok()? })
+        });
+        parsed
+            .filter(|share| share.den > 0 && share.num <= share.den)
+            .ok_or_else(|| format!("`{text}` is not a share like \"2/3\""))
+    }
+}
