@@ -1,2 +1,2 @@
-//! Placeholder binary; the commands come with `cli`.
+//! The `xp` binary.
 fn main() {}

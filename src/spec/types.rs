@@ -1,0 +1,434 @@
+//! What a person may write: the spec's tables and keys.
+//!
+//! Everything is optional here, because a spec may be a part of one (`extends`); what a complete
+//! one needs is `check`'s. The JSON schema is made from these types, and the loader checks a
+//! document against that same schema, so the two cannot drift apart.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::{Deserialize, Serialize};
+
+/// An experiment: one TOML file.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Spec {
+    /// Another spec that this one is laid over, relative to this file. Tables merge key by key;
+    /// arrays and `[[config]]` replace.
+    pub extends: Option<String>,
+    /// Name, seeds and baseline.
+    pub experiment: Experiment,
+    /// The decoder.
+    pub model: Model,
+    /// Text and tokenizer.
+    pub data: Data,
+    /// Training.
+    pub schedule: Schedule,
+    /// Evaluation.
+    pub eval: Eval,
+    /// The frequency sets that are compared.
+    pub config: Vec<Config>,
+    /// What is kept on disk; changes no number.
+    pub output: Output,
+    /// What the report shows and what it may claim.
+    pub report: Report,
+    /// An experiment-wide sweep: each point is a protocol of its own. A dotted key is a spec
+    /// path (`"schedule.lr"`), a plain one a template variable.
+    pub sweep: Option<Sweep>,
+}
+
+/// Name, seeds and baseline.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Experiment {
+    /// Name of the experiment and of its folder under `results/`.
+    pub name: Option<String>,
+    /// What it is about.
+    pub description: Option<String>,
+    /// Each config is trained once with every seed.
+    #[schemars(length(min = 1), inner(range(min = 0)), extend("uniqueItems" = true))]
+    pub seeds: Option<Vec<u64>>,
+    /// The config that the others are compared with. Default: the first.
+    pub baseline: Option<String>,
+    /// Fail the check if a protocol key differs from another spec's.
+    pub hold_fixed: Option<HoldFixed>,
+}
+
+/// `hold_fixed = { as = "3cfg_3seed.toml", except = ["model"] }`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HoldFixed {
+    /// The spec to agree with, relative to this file.
+    pub r#as: String,
+    /// Tables or keys that may differ: `model`, `schedule.lr`.
+    #[serde(default)]
+    pub except: Vec<String>,
+}
+
+/// The decoder: pre-norm, RMSNorm, RoPE attention, SwiGLU, no biases.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Model {
+    /// Transformer blocks.
+    #[schemars(range(min = 1, max = 10_000))]
+    pub layers: Option<u64>,
+    /// Width of the residual stream.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub hidden_size: Option<u64>,
+    /// Attention heads.
+    #[schemars(range(min = 1, max = 100_000))]
+    pub heads: Option<u64>,
+    /// Width of a head, even. Default: hidden_size / heads.
+    #[schemars(range(min = 2, max = 65_536), extend("multipleOf" = 2))]
+    pub head_dim: Option<u64>,
+    /// Width of the SwiGLU layer.
+    #[schemars(range(min = 1, max = 10_000_000))]
+    pub intermediate_size: Option<u64>,
+    /// Rows of the embedding; at least the tokenizer's vocabulary.
+    #[schemars(range(min = 1, max = 100_000_000))]
+    pub vocab_size: Option<u64>,
+    /// Epsilon of RMSNorm. Default: 1e-6.
+    #[schemars(range(min = 0, max = 1))]
+    pub norm_eps: Option<f64>,
+    /// Standard deviation of the initial weights. Default: 0.02.
+    #[schemars(range(min = 0, max = 100))]
+    pub init_std: Option<f64>,
+    /// Whether the head is the embedding. Default: true.
+    pub tie_embeddings: Option<bool>,
+    /// Start from these weights: a safetensors file with Hugging Face Llama names.
+    pub init_from: Option<String>,
+}
+
+/// Text and tokenizer.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Data {
+    /// A hub id, or `synthetic:stories`: a corpus that xp generates itself.
+    pub dataset: Option<String>,
+    /// Revision of the hub dataset. Default: "main".
+    pub revision: Option<String>,
+    /// Column or field that holds the text. Default: "text".
+    pub text_column: Option<String>,
+    /// A hub id, a path to a tokenizer.json, "bytes", or { train_bpe = 4096 }.
+    pub tokenizer: Option<Tokenizer>,
+    /// A string put after each document and tokenised. Default: none.
+    pub separator: Option<String>,
+    /// The training text.
+    pub train: Split,
+    /// The validation text.
+    pub validation: Split,
+}
+
+/// One split of the data.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Split {
+    /// Split of the dataset. Default: "train" or "validation".
+    pub split: Option<String>,
+    /// Local files instead: a path, a glob or a list, relative to this file (.txt, .jsonl).
+    pub files: Option<OneOrMany>,
+    /// Stop after the document that reaches so many tokens. Default: all.
+    #[schemars(range(min = 1, max = 1_000_000_000_000_000u64))]
+    pub max_tokens: Option<u64>,
+}
+
+/// Training.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Schedule {
+    /// Training length: tokens a row.
+    #[schemars(range(min = 2, max = 16_777_216))]
+    pub seq_len: Option<u64>,
+    /// Rows a step.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub batch_size: Option<u64>,
+    /// Rows whose gradient is computed at once; divides batch_size. Default: batch_size.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub micro_batch_size: Option<u64>,
+    /// Passes over the training rows, each in its own order. Default: 1.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub epochs: Option<u64>,
+    /// Stop after so many steps. Default: none.
+    #[schemars(range(min = 1, max = 1_000_000_000_000u64))]
+    pub max_steps: Option<u64>,
+    /// Order of the rows. Default: "shuffled".
+    pub order: Option<Order>,
+    /// Peak learning rate.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub lr: Option<f64>,
+    /// Share of the steps with a rising learning rate. Default: 0.02.
+    #[schemars(range(min = 0, max = 1))]
+    pub warmup_frac: Option<f64>,
+    /// How the learning rate falls after the warm-up. Default: "cosine".
+    pub decay: Option<Decay>,
+    /// Learning rate at the end, as a share of the peak. Default: 0.
+    #[schemars(range(min = 0, max = 1))]
+    pub min_lr_frac: Option<f64>,
+    /// Decay rates of Adam's two moments. Default: [0.9, 0.95].
+    #[schemars(length(min = 2, max = 2), inner(range(min = 0, max = 0.999_999_999)))]
+    pub betas: Option<Vec<f64>>,
+    /// Epsilon of Adam. Default: 1e-8.
+    #[schemars(range(min = 0, max = 1))]
+    pub eps: Option<f64>,
+    /// Decoupled weight decay, on all parameters. Default: 0.1.
+    #[schemars(range(min = 0, max = 1000))]
+    pub weight_decay: Option<f64>,
+    /// Largest global gradient norm. Default: 1.0.
+    #[schemars(range(min = 0), extend("exclusiveMinimum" = 0))]
+    pub grad_clip: Option<f64>,
+    /// Precision of the matrix inputs. Default: "f32".
+    pub precision: Option<Precision>,
+}
+
+/// Evaluation.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Eval {
+    /// Context lengths in tokens.
+    #[schemars(length(min = 1), inner(range(min = 2, max = 16_777_216)), extend("uniqueItems" = true))]
+    pub lengths: Option<Vec<u64>>,
+    /// Chunks a length, or "all". Default: 10.
+    pub chunks: Option<Chunks>,
+    /// How chunks are cut from the validation tokens. Default: "sequential".
+    pub slicing: Option<Slicing>,
+}
+
+/// A named frequency set.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Name of the config and of its folder; may hold `{{ variables }}` of its sweep.
+    pub name: Option<String>,
+    /// A frequency expression: `geo(theta=500k)`; may hold `{{ variables }}`.
+    pub freq: Option<String>,
+    /// The config to compare with. Default: the experiment's baseline. May hold `{{ variables }}`.
+    pub baseline: Option<String>,
+    /// One table, many configs: variables for the templates above.
+    pub sweep: Option<Sweep>,
+}
+
+/// A sweep: the product of `grid`, `zip` and `list`, less what `exclude` drops.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sweep {
+    /// Axes that are combined in all ways.
+    #[schemars(extend("additionalProperties" = {"type": "array", "minItems": 1, "items": {"type": ["number", "string", "boolean"]}}))]
+    pub grid: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Axes of one length that run side by side.
+    #[schemars(extend("additionalProperties" = {"type": "array", "minItems": 1, "items": {"type": ["number", "string", "boolean"]}}))]
+    pub zip: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Explicit rows.
+    #[schemars(length(min = 1), extend("items" = {"type": "object", "minProperties": 1, "additionalProperties": {"type": ["number", "string", "boolean"]}}))]
+    pub list: Option<Vec<BTreeMap<String, serde_json::Value>>>,
+    /// Rows for which this expression is true are left out: `alpha > 0.2 and theta == "100k"`.
+    pub exclude: Option<String>,
+}
+
+/// What is kept on disk; changes no number.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Output {
+    /// Keep the final weights; an evaluation added later needs them. Default: true.
+    pub keep_weights: Option<bool>,
+    /// Seconds between checkpoints. Default: 60.
+    #[schemars(range(min = 1, max = 1_000_000_000))]
+    pub checkpoint_every_s: Option<u64>,
+    /// Steps between checkpoints, besides. Default: none.
+    #[schemars(range(min = 1, max = 1_000_000_000_000u64))]
+    pub checkpoint_every_steps: Option<u64>,
+}
+
+/// What the report shows and what it may claim.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Report {
+    /// Lengths shown. Default: eval.lengths.
+    #[schemars(length(min = 1), inner(range(min = 2, max = 16_777_216)), extend("uniqueItems" = true))]
+    pub lengths: Option<Vec<u64>>,
+    /// 1 for the sample's standard deviation, 0 for the population's. Default: 1.
+    #[schemars(range(min = 0, max = 1))]
+    pub std_ddof: Option<u8>,
+    /// The rule by which a win may be claimed, fixed before the first run.
+    pub win: Win,
+}
+
+/// The rule by which a win may be claimed.
+#[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub struct Win {
+    /// "seeds" for few seeds, "ci" for many, "auto" chooses by their number. Default: "auto".
+    pub rule: Option<WinRule>,
+    /// The length at which the claim is made. Default: the longest.
+    #[schemars(range(min = 2, max = 16_777_216))]
+    pub primary_length: Option<u64>,
+    /// Where a winner may not be much worse. Default: at most 1 % at the training length.
+    pub guard: Option<Guard>,
+    /// Rule "seeds": the larger std may be at most this times the gap. Default: 0.5.
+    #[schemars(range(min = 0, max = 1000))]
+    pub max_std_over_gap: Option<f64>,
+    /// Rule "seeds": this share of the seeds must be better. Default: "2/3".
+    #[schemars(regex(pattern = r"^[0-9]+/[1-9][0-9]*$"))]
+    pub min_seeds_better: Option<String>,
+}
+
+/// Where a winner may not be much worse.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Guard {
+    /// Evaluation length. Default: the training length.
+    #[schemars(range(min = 2, max = 16_777_216))]
+    #[serde(default)]
+    pub length: Option<u64>,
+    /// Allowed worsening of the mean perplexity, in percent. Default: 1.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    #[serde(default)]
+    pub max_worse_pct: Option<f64>,
+}
+
+/// Order of the training rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Order {
+    /// A permutation for each seed and epoch.
+    Shuffled,
+    /// As in the text.
+    Sequential,
+}
+
+/// How the learning rate falls after the warm-up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Decay {
+    /// Half a cosine.
+    Cosine,
+    /// A straight line.
+    Linear,
+    /// Not at all.
+    Constant,
+}
+
+/// Precision of the matrix inputs; weights, statistics and losses are f32 in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit.
+    F32,
+    /// bfloat16, on devices that have it.
+    Bf16,
+}
+
+/// How chunks are cut from the validation tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Slicing {
+    /// Chunk i of length L is tokens i*L to (i+1)*L.
+    Sequential,
+}
+
+/// Which win rule applies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum WinRule {
+    /// By the number of seeds.
+    Auto,
+    /// Mean, std against gap, share of seeds.
+    Seeds,
+    /// Paired interval of log-perplexity.
+    Ci,
+}
+
+/// A tokenizer: a name or path, or one that is trained on the train split.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Tokenizer {
+    /// A hub id, a path, or "bytes".
+    Named(String),
+    /// Byte-level BPE of so many tokens.
+    TrainBpe {
+        /// Size of the vocabulary.
+        train_bpe: u64,
+    },
+}
+
+impl JsonSchema for Tokenizer {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Tokenizer".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A hub id, a path to a tokenizer.json, \"bytes\", or { train_bpe = 4096 }.",
+            "type": ["string", "object"],
+            "properties": {
+                "train_bpe": {
+                    "description": "Size of the byte-level BPE vocabulary, trained on the train split.",
+                    "type": "integer",
+                    "minimum": 257,
+                    "maximum": 1_000_000
+                }
+            },
+            "required": ["train_bpe"],
+            "additionalProperties": false
+        })
+    }
+}
+
+/// A string or a list of strings.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum OneOrMany {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<String>),
+}
+
+impl JsonSchema for OneOrMany {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "OneOrMany".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "array"],
+            "minItems": 1,
+            "items": { "type": "string" }
+        })
+    }
+}
+
+/// Chunks a length.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Chunks {
+    /// At most so many.
+    Count(u64),
+    /// All that fit into the validation tokens.
+    All,
+}
+
+impl<'de> Deserialize<'de> for Chunks {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match serde_json::Value::deserialize(deserializer)? {
+            serde_json::Value::String(word) if word == "all" => Ok(Self::All),
+            value => value
+                .as_u64()
+                .map(Self::Count)
+                .ok_or_else(|| serde::de::Error::custom("chunks are a whole number or \"all\"")),
+        }
+    }
+}
+
+impl JsonSchema for Chunks {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Chunks".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": "integer",
+            "minimum": 1,
+            "maximum": 1_000_000_000,
+            "x-words": ["all"]
+        })
+    }
+}
