@@ -5,6 +5,7 @@
 //! nothing above them; [`cli`] prints and exits and decides nothing.
 //! `ARCHITECTURE.md` has the map and the invariants.
 
+pub mod canonical;
 pub mod cli;
 pub mod data;
 pub mod diag;

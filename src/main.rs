@@ -1,2 +1,7 @@
 //! The `xp` binary.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(xp::cli::main())
+}

@@ -1,1 +1,89 @@
+//! The command line: one file a command. Prints and exits; decides nothing.
 
+mod check;
+mod common;
+mod diff;
+pub mod exit;
+mod freq;
+mod import;
+mod plan;
+mod progress;
+mod report;
+mod run;
+mod schema;
+
+use std::io::Write;
+
+use clap::{Parser, Subcommand};
+
+use common::Global;
+use exit::Exit;
+
+/// Language-model pretraining experiments on RoPE frequency sets: a TOML spec is checked,
+/// expanded into runs, trained and evaluated exactly as written, and judged by rules fixed
+/// before the first run.
+#[derive(Debug, Parser)]
+#[command(name = "xp", version, propagate_version = true, max_term_width = 100,
+          after_help = EXIT_CODES)]
+struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+const EXIT_CODES: &str = "Exit codes: 0 done; 1 some run failed or diverged; 2 usage or invalid \
+spec; 3 environment (disk, device, network, permission) or --require not met; 4 integrity, or \
+locked by another process; 75 checkpointed on a signal, run again.";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Parse, extend, expand and validate specs. Writes nothing, needs no network.
+    Check(check::Args),
+    /// The runs of a spec, their ids and state, and what they cost.
+    Plan(plan::Args),
+    /// Carry out what is missing; run again is resume.
+    Run(run::Args),
+    /// The mean±std table with verdicts, from whatever is there.
+    Report(report::Args),
+    /// Evaluate frequency expressions.
+    Freq(freq::FreqArgs),
+    /// Bring in results measured elsewhere.
+    Import(import::Args),
+    /// Which protocol keys and configs of two specs differ.
+    Diff(diff::Args),
+    /// Print the JSON schema of a spec.
+    Schema(schema::Args),
+}
+
+/// Runs the command line; returns the exit code.
+#[must_use]
+pub fn main() -> u8 {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let _ = error.print();
+            return u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
+        }
+    };
+    let global = cli.global;
+    let result = match cli.command {
+        Command::Check(args) => check::run(&args, &global),
+        Command::Plan(args) => plan::run(&args, &global),
+        Command::Run(args) => run::run(&args, &global),
+        Command::Report(args) => report::run(&args, &global),
+        Command::Freq(args) => freq::run(&args, &global),
+        Command::Import(args) => import::run(&args, &global),
+        Command::Diff(args) => diff::run(&args, &global),
+        Command::Schema(args) => schema::run(&args),
+    };
+    match result {
+        Ok(()) => exit::DONE,
+        Err(Exit { code, message }) => {
+            if !message.is_empty() {
+                let _ = writeln!(std::io::stderr(), "error: {message}");
+            }
+            code
+        }
+    }
+}

@@ -108,7 +108,7 @@ pub struct WinRule {
 }
 
 /// Which win rule applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Rule {
     /// By n: 1 nothing, 2 to 4 `seeds`, from 5 `ci`.

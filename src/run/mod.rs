@@ -1,1 +1,96 @@
+//! The interpreter: carries out what a plan asks for and the disk does not hold yet.
+//!
+//! The only module that sees both plans and training. Whatever the moment of a kill, the next
+//! call finds either a finished run, a complete checkpoint, or nothing: `run.json` is written
+//! last, and everything before it can be done again to the same bytes.
 
+mod carry;
+pub mod executor;
+mod interpret;
+mod provenance;
+pub mod state;
+
+pub use carry::Ending;
+pub use interpret::{Observer, Options, Outcome, run, run_dir, select};
+pub use provenance::now;
+
+use crate::{data, fs, results};
+
+/// What stops the interpreter as a whole; the failure of one run does not.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A results file.
+    #[error(transparent)]
+    Results(#[from] results::store::Error),
+    /// The data.
+    #[error(transparent)]
+    Data(#[from] data::Error),
+    /// A file.
+    #[error(transparent)]
+    File(#[from] fs::Error),
+    /// Results of something else are in the way.
+    #[error(
+        "{}\nnothing was written; run under another name (--name NAME), or move the old results to superseded/ (--supersede)",
+        .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n")
+    )]
+    Conflict(Vec<String>),
+    /// One run's place is taken.
+    #[error(transparent)]
+    RunConflict(#[from] state::Conflict),
+    /// The device.
+    #[error(transparent)]
+    Executor(#[from] executor::Error),
+    /// The spec asks for what its data does not give.
+    #[error("{0}")]
+    Input(String),
+    /// A checkpoint of another device class.
+    #[error(
+        "the checkpoint of `{run}` was made on `{there}`, this is `{here}`: other bits would come out; \
+         go on there, or pass --force to go on here"
+    )]
+    OtherDevice {
+        /// The run's folder.
+        run: String,
+        /// The device class of the checkpoint.
+        there: String,
+        /// This device class.
+        here: String,
+    },
+}
+
+/// Whose problem an error is; decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ErrorKind {
+    /// The spec or the text (exit 2).
+    Input,
+    /// Disk, device, permission (exit 3).
+    Environment,
+    /// What is stored is not what it should be (exit 4).
+    Integrity,
+}
+
+impl Error {
+    /// Whose problem it is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::Results(e) => match e.kind() {
+                results::ErrorKind::Usage => ErrorKind::Input,
+                results::ErrorKind::Environment => ErrorKind::Environment,
+                results::ErrorKind::Integrity => ErrorKind::Integrity,
+            },
+            Self::Data(e) => match e.kind() {
+                data::ErrorKind::Input => ErrorKind::Input,
+                data::ErrorKind::Environment => ErrorKind::Environment,
+                data::ErrorKind::Integrity => ErrorKind::Integrity,
+            },
+            Self::File(_) | Self::Executor(executor::Error::Environment(_)) => {
+                ErrorKind::Environment
+            }
+            Self::Executor(executor::Error::Input(_)) | Self::Input(_) => ErrorKind::Input,
+            Self::Conflict(_) | Self::RunConflict(_) | Self::OtherDevice { .. } => {
+                ErrorKind::Integrity
+            }
+        }
+    }
+}

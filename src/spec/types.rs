@@ -7,7 +7,11 @@
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
+
+use crate::eval::Slicing;
+use crate::results::Rule;
+use crate::train::{Decay, Order, Precision};
 
 /// An experiment: one TOML file.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -257,7 +261,7 @@ pub struct Report {
 #[serde(default, deny_unknown_fields)]
 pub struct Win {
     /// "seeds" for few seeds, "ci" for many, "auto" chooses by their number. Default: "auto".
-    pub rule: Option<WinRule>,
+    pub rule: Option<Rule>,
     /// The length at which the claim is made. Default: the longest.
     #[schemars(range(min = 2, max = 16_777_216))]
     pub primary_length: Option<u64>,
@@ -283,58 +287,6 @@ pub struct Guard {
     #[schemars(range(min = 0, max = 1_000_000))]
     #[serde(default)]
     pub max_worse_pct: Option<f64>,
-}
-
-/// Order of the training rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// A permutation for each seed and epoch.
-    Shuffled,
-    /// As in the text.
-    Sequential,
-}
-
-/// How the learning rate falls after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// Half a cosine.
-    Cosine,
-    /// A straight line.
-    Linear,
-    /// Not at all.
-    Constant,
-}
-
-/// Precision of the matrix inputs; weights, statistics and losses are f32 in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit.
-    F32,
-    /// bfloat16, on devices that have it.
-    Bf16,
-}
-
-/// How chunks are cut from the validation tokens.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Slicing {
-    /// Chunk i of length L is tokens i*L to (i+1)*L.
-    Sequential,
-}
-
-/// Which win rule applies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum WinRule {
-    /// By the number of seeds.
-    Auto,
-    /// Mean, std against gap, share of seeds.
-    Seeds,
-    /// Paired interval of log-perplexity.
-    Ci,
 }
 
 /// A tokenizer: a name or path, or one that is trained on the train split.

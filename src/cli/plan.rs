@@ -1,0 +1,190 @@
+//! `xp plan`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+
+use super::common::{
+    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec, duration, thousands,
+};
+use super::exit::Exit;
+use crate::data::{self, Cache, ContentHashes, SplitKind};
+use crate::plan::{Estimate, Plan, Point, estimate, resolved_keys, resolved_toml};
+use crate::run::state::{Index, Inspection, inspect};
+use crate::run::{measured_flops_per_s, run_dir};
+
+/// The runs of a spec, their ids and state (done, evaluate, resume, todo), and what they cost.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// The spec.
+    spec: PathBuf,
+    #[command(flatten)]
+    spec_args: SpecArgs,
+    #[command(flatten)]
+    results: ResultsArgs,
+    /// Every value that changes a number, with where it came from, as a spec.
+    #[arg(long)]
+    resolved: bool,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out `xp plan`.
+///
+/// # Errors
+/// An invalid spec, unreadable data or results.
+pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
+    let checked = checked_spec(&args.spec, &args.spec_args, global)?;
+    if args.resolved && !args.json {
+        let points = checked.points.iter().map(|point| resolved_toml(&checked, point));
+        return answer(&points.collect::<Vec<_>>().join("\n"));
+    }
+    let plan = Plan::new(checked, &mut ContentHashes::default())?;
+    let cache = Cache::from_env()?;
+    let layout = args.results.layout();
+    let keep_weights = plan.spec.output.keep_weights.unwrap_or(true);
+    let mut costs = Vec::new();
+    for point in &plan.points {
+        let protocol = &point.resolved.protocol;
+        let cached = data::cached(&protocol.data, SplitKind::Train, &cache)?;
+        costs.push(estimate(protocol, cached.map(|info| info.tokens), keep_weights));
+    }
+    let index = Index::scan(&layout);
+    let mut rows = Vec::new();
+    for run in plan.runs() {
+        let dir = run_dir(&plan, &run, &layout);
+        let inspection = inspect(&run, &dir, &index).map_err(|e| (e.to_string(), dir.clone()));
+        rows.push((run, inspection));
+    }
+    let speed = measured_flops_per_s(&layout);
+    if args.json {
+        let protocols: Vec<Json> = plan
+            .points
+            .iter()
+            .zip(&costs)
+            .map(|(point, cost)| protocol_json(point, cost, speed, args.resolved))
+            .collect();
+        let runs: Vec<Json> = rows
+            .iter()
+            .map(|(run, inspection)| {
+                let (state, reason) = state_of(inspection);
+                json!({
+                    "train_id": run.train_id, "eval_id": run.eval_id,
+                    "protocol": run.point.protocol_id, "point": run.point.resolved.name,
+                    "config": run.config.name, "seed": run.seed,
+                    "state": state, "reason": reason,
+                })
+            })
+            .collect();
+        return answer_json(&json!({
+            "experiment": plan.experiment, "protocols": protocols, "runs": runs,
+        }));
+    }
+    let mut out = format!("experiment {}\n", plan.experiment);
+    for (point, cost) in plan.points.iter().zip(&costs) {
+        out.push_str(&protocol_text(point, cost, speed));
+    }
+    out.push('\n');
+    let width = rows.iter().map(|(run, _)| label(run).len()).max().unwrap_or(0);
+    let mut totals: BTreeMap<&str, usize> = BTreeMap::new();
+    for (run, inspection) in &rows {
+        let (state, reason) = state_of(inspection);
+        *totals.entry(state).or_default() += 1;
+        out.push_str(&format!(
+            "{:<width$}  seed {:<6} {state:<8}  {}  {reason}\n",
+            label(run),
+            run.seed,
+            &run.train_id[..12],
+        ));
+    }
+    let totals: Vec<String> = totals.iter().map(|(state, n)| format!("{n} {state}")).collect();
+    out.push_str(&format!("\n{} runs: {}\n", rows.len(), totals.join(", ")));
+    let left: f64 = rows
+        .iter()
+        .filter(|(_, inspection)| matches!(inspection, Ok(i) if i.needs_training()))
+        .filter_map(|(run, _)| {
+            let at = plan.points.iter().position(|p| std::ptr::eq(p, run.point))?;
+            time_s(&costs[at], speed)
+        })
+        .sum();
+    if left > 0.0 {
+        out.push_str(&format!(
+            "about {} of training left, by earlier runs of this machine\n",
+            duration(left)
+        ));
+    }
+    answer(&out)
+}
+
+type Inspected = Result<Inspection, (String, crate::results::RunDir)>;
+
+fn state_of(inspection: &Inspected) -> (&'static str, String) {
+    match inspection {
+        Ok(inspection) => (inspection.state.word(), inspection.reason.clone()),
+        Err((message, _)) => ("todo", format!("refused: {message}")),
+    }
+}
+
+fn label(run: &crate::plan::Run<'_>) -> String {
+    match &run.point.resolved.name {
+        Some(point) => format!("{point}/{}", run.config.name),
+        None => run.config.name.clone(),
+    }
+}
+
+fn time_s(cost: &Estimate, flops_per_s: Option<f64>) -> Option<f64> {
+    Some(cost.flops? / flops_per_s?)
+}
+
+fn protocol_json(point: &Point, cost: &Estimate, speed: Option<f64>, resolved: bool) -> Json {
+    let mut json = json!({
+        "id": point.protocol_id,
+        "point": point.resolved.name,
+        "parameters": cost.parameters,
+        "steps": cost.steps,
+        "train_tokens": cost.train_tokens,
+        "tokens_known": cost.tokens_known,
+        "flops": cost.flops,
+        "peak_memory_bytes": cost.peak_memory_bytes,
+        "disk_bytes": cost.disk_bytes,
+        "time_s": time_s(cost, speed),
+    });
+    if resolved {
+        let keys = resolved_keys(&point.resolved.protocol).into_iter().map(|(table, key, value)| {
+            let origin = crate::plan::origin(&point.resolved.document, table, key).to_string();
+            (format!("{table}.{key}"), json!({ "value": value, "from": origin }))
+        });
+        json["resolved"] = keys.collect();
+    }
+    json
+}
+
+fn protocol_text(point: &Point, cost: &Estimate, speed: Option<f64>) -> String {
+    let name = point.resolved.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
+    let unknown = || "unknown".to_owned();
+    let estimated = if cost.tokens_known { "" } else { " (by max_tokens; not counted yet)" };
+    format!(
+        "protocol {}{name}\n  parameters {}   steps {}   train tokens {}{estimated}\n  \
+         a run: {}, peak memory {}, {} on disk{}\n",
+        point.protocol_id,
+        thousands(cost.parameters),
+        cost.steps.map_or_else(unknown, thousands),
+        cost.train_tokens.map_or_else(unknown, thousands),
+        cost.flops.map_or_else(unknown, flops),
+        bytes(cost.peak_memory_bytes),
+        bytes(cost.disk_bytes),
+        time_s(cost, speed).map_or(String::new(), |s| format!(", about {}", duration(s))),
+    )
+}
+
+fn flops(n: f64) -> String {
+    let (scale, unit) = match n {
+        n if n >= 1e18 => (1e18, "EFLOP"),
+        n if n >= 1e15 => (1e15, "PFLOP"),
+        n if n >= 1e12 => (1e12, "TFLOP"),
+        _ => (1e9, "GFLOP"),
+    };
+    format!("{:.2} {unit}", n / scale)
+}

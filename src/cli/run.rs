@@ -1,0 +1,171 @@
+//! `xp run`.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use super::common::{Global, ResultsArgs, SpecArgs, answer, planned_spec};
+use super::exit::{self, Exit};
+use super::progress::Console;
+use crate::data::Cache;
+use crate::plan::Plan;
+use crate::run::state::{Index, inspect};
+use crate::run::{self, Cpu, Options, Outcome, run_dir};
+
+/// Carry out what is missing; run again is resume.
+#[derive(Debug, clap::Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
+pub struct Args {
+    /// The spec.
+    spec: PathBuf,
+    #[command(flatten)]
+    spec_args: SpecArgs,
+    #[command(flatten)]
+    results: ResultsArgs,
+    /// Only configs whose name matches.
+    #[arg(long, value_name = "GLOB")]
+    only: Option<String>,
+    /// Only these of the declared seeds: 42,7.
+    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    seeds: Option<Vec<u64>>,
+    /// Where to compute: auto, cpu.
+    #[arg(long, value_name = "DEVICE", default_value = "auto")]
+    device: String,
+    /// Threads. Default: all cores. The results do not depend on it.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Only every N-th run, beginning with the I-th, from 1.
+    #[arg(long, value_name = "I/N")]
+    shard: Option<String>,
+    /// Say what would be done, and do nothing.
+    #[arg(long, short = 'n')]
+    dry_run: bool,
+    /// Stop at the first run that fails or diverges.
+    #[arg(long)]
+    fail_fast: bool,
+    /// Go on from a checkpoint that another device class made.
+    #[arg(long)]
+    force: bool,
+    /// Move results of another protocol under these names to superseded/.
+    #[arg(long)]
+    supersede: bool,
+}
+
+/// Carries out `xp run`; at the end it prints the report.
+///
+/// # Errors
+/// An invalid spec; runs that failed, diverged, were interrupted or are locked.
+pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
+    let only = args.only.as_deref().map(glob::Pattern::new).transpose();
+    let only = only.map_err(|e| Exit::new(exit::USAGE, format!("--only: {}", e.msg)))?;
+    let shard = args.shard.as_deref().map(parse_shard).transpose()?;
+    if args.device != "auto" && args.device != "cpu" {
+        return Err(unknown_device(&args.device));
+    }
+    // Before anything uses the global pool.
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = args.threads {
+        pool = pool.num_threads(usize::from(threads));
+    }
+    pool.build_global().map_err(|e| Exit::new(exit::ENVIRONMENT, format!("threads: {e}")))?;
+
+    let plan = planned_spec(&args.spec, &args.spec_args, global)?;
+    if let Some(seeds) = &args.seeds
+        && let Some(seed) = seeds.iter().find(|seed| !plan.seeds.contains(seed))
+    {
+        let declared: Vec<_> = plan.seeds.iter().map(u64::to_string).collect();
+        return Err(Exit::new(
+            exit::USAGE,
+            format!("--seeds {seed} is not declared; the spec has {}", declared.join(", ")),
+        ));
+    }
+    let (layout, cache) = (args.results.layout(), Cache::from_env()?);
+    let options = Options {
+        results: &layout,
+        cache: &cache,
+        only,
+        seeds: args.seeds.clone(),
+        shard,
+        fail_fast: args.fail_fast,
+        force: args.force,
+        supersede: args.supersede,
+    };
+    if run::select(&plan, &options).is_empty() {
+        return Err(Exit::new(exit::USAGE, "no run is selected; see `xp plan`"));
+    }
+    if args.dry_run {
+        return dry_run(&plan, &options);
+    }
+    let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
+    let mut console = Console::new(global.quiet);
+    let outcome = run::run(&plan, &options, &mut Cpu::new(), &mut console, &stop);
+    console.finish();
+    finish(&plan, &outcome?, args, global)
+}
+
+fn parse_shard(text: &str) -> Result<(u64, u64), Exit> {
+    text.split_once('/')
+        .and_then(|(i, n)| Some((i.parse().ok()?, n.parse().ok()?)))
+        .filter(|&(i, n)| i >= 1 && i <= n)
+        .ok_or_else(|| {
+            Exit::new(exit::USAGE, format!("--shard {text} is not I/N with 1 <= I <= N, as in 2/8"))
+        })
+}
+
+fn unknown_device(device: &str) -> Exit {
+    if device.starts_with("cuda") {
+        Exit::new(exit::ENVIRONMENT, "this xp was built for the CPU only; use --device cpu")
+    } else {
+        Exit::new(exit::USAGE, format!("there is no device `{device}`: auto or cpu"))
+    }
+}
+
+/// The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 asks for a checkpoint; the second ends at once.
+fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1] {
+        // In this order: the shutdown looks at the flag before the first signal sets it.
+        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
+        signal_hook::flag::register(signal, Arc::clone(&stop))?;
+    }
+    Ok(stop)
+}
+
+fn dry_run(plan: &Plan, options: &Options<'_>) -> Result<(), Exit> {
+    let index = Index::scan(options.results);
+    let mut out = String::new();
+    for run in run::select(plan, options) {
+        let dir = run_dir(plan, &run, options.results);
+        let inspection = inspect(&run, &dir, &index)?;
+        let word = inspection.state.word();
+        out.push_str(&format!("{word:<8}  {}  {}\n", dir.path().display(), inspection.reason));
+    }
+    answer(&out)
+}
+
+fn finish(plan: &Plan, outcome: &Outcome, args: &Args, global: &Global) -> Result<(), Exit> {
+    if outcome.interrupted {
+        global.say("stopped on a signal; run the same command again to go on");
+        return Err(Exit::silent(exit::INTERRUPTED));
+    }
+    super::report::print_after_run(plan, &args.results.layout(), global)?;
+    if outcome.failed > 0 {
+        let code = match outcome.failure {
+            Some(run::ErrorKind::Environment) => exit::ENVIRONMENT,
+            Some(run::ErrorKind::Integrity) => exit::INTEGRITY,
+            _ => exit::FAILED,
+        };
+        return Err(Exit::new(code, format!("{} of {} runs failed", outcome.failed, outcome.selected)));
+    }
+    if outcome.locked > 0 {
+        return Err(Exit::new(
+            exit::INTEGRITY,
+            format!("{} runs are locked by another process; run again when it is done", outcome.locked),
+        ));
+    }
+    if outcome.diverged > 0 {
+        return Err(Exit::new(exit::FAILED, format!("{} of {} runs diverged", outcome.diverged, outcome.selected)));
+    }
+    Ok(())
+}

@@ -1,0 +1,439 @@
+//! One run, from wherever it stands to `run.json`.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::executor::{Executor, Job, Session, Start};
+use super::interpret::Observer;
+use super::provenance::Log;
+use super::state::{Inspection, State, chunks_of, chunks_to_do, union_of};
+use super::{Error, executor};
+use crate::data::{Order, TokenStream};
+use crate::plan::{Run, eval_id, evaluation_of};
+use crate::results::store::{self, TrainLog};
+use crate::results::{
+    DataIdentity, Frequencies, Record, RunDir, Status, Step, Training,
+};
+use crate::train::checkpoint::{self, Owner};
+use crate::train::weights;
+use crate::{eval, fs};
+
+/// How one run ended.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Ending {
+    /// Trained (or taken over) and evaluated.
+    Done,
+    /// The loss or the gradient stopped being finite.
+    Diverged {
+        /// The step at which it did.
+        step: u64,
+    },
+    /// A signal came; a checkpoint is there.
+    Interrupted {
+        /// Steps done.
+        step: u64,
+    },
+    /// An error; the message.
+    Failed(String),
+    /// Another process is at it.
+    Locked,
+}
+
+/// The token streams of a point.
+pub struct Streams {
+    /// Training tokens; only opened if something is to be trained.
+    pub train: Option<TokenStream>,
+    /// Validation tokens.
+    pub validation: TokenStream,
+}
+
+/// When checkpoints are written.
+#[derive(Debug, Clone, Copy)]
+pub struct CheckpointPolicy {
+    /// Seconds between two.
+    pub every: Duration,
+    /// Steps between two, besides.
+    pub every_steps: Option<u64>,
+}
+
+/// What carrying out a run needs to know.
+pub struct Context<'a> {
+    /// The run.
+    pub run: &'a Run<'a>,
+    /// Its folder.
+    pub dir: &'a RunDir,
+    /// Experiment name.
+    pub experiment: &'a str,
+    /// The tokens.
+    pub streams: &'a Streams,
+    /// Steps of the whole run.
+    pub steps: u64,
+    /// When to checkpoint.
+    pub checkpoints: CheckpointPolicy,
+    /// Whether the final weights stay.
+    pub keep_weights: bool,
+    /// Whether to go on from a checkpoint of another device class.
+    pub force: bool,
+    /// Set by a signal.
+    pub stop: &'a AtomicBool,
+}
+
+/// Carries a run out.
+///
+/// # Errors
+/// What stops this run: files, device, a checkpoint of another device class.
+pub fn carry_out(
+    context: &Context<'_>,
+    inspection: &Inspection,
+    executor: &mut dyn Executor,
+    observer: &mut dyn Observer,
+) -> Result<Ending, Error> {
+    match inspection.state {
+        State::Done => Ok(Ending::Done),
+        State::Evaluate => evaluate_only(context, inspection, executor, observer),
+        State::Resume { .. } | State::Todo => train(context, executor, observer),
+    }
+}
+
+fn job<'a>(context: &Context<'a>) -> Job<'a> {
+    Job {
+        protocol: &context.run.point.resolved.protocol,
+        freq: &context.run.config.freq,
+        seed: context.run.seed,
+        steps: context.steps,
+    }
+}
+
+fn train(
+    context: &Context<'_>,
+    executor: &mut dyn Executor,
+    observer: &mut dyn Observer,
+) -> Result<Ending, Error> {
+    let dir = context.dir;
+    fs::create_dir_all(dir.path())?;
+    store::displace_imported(dir)?;
+    let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
+    let owner = Owner {
+        train_id: context.run.train_id.clone(),
+        device_class: executor.device_class(),
+    };
+    let start = resume_point(context, &owner)?;
+    let from = match &start {
+        Start::Checkpoint(state) => state.step,
+        _ => 0,
+    };
+    let mut session = executor.open(&job(context), start)?;
+    let mut log = Log::begin(dir, &owner.device_class, from, logged)?;
+    let mut train_log = TrainLog::open(dir, from)?;
+    observer.training(context.run, from, context.steps);
+
+    let protocol = &context.run.point.resolved.protocol.train;
+    let tokens = context.streams.train.as_ref().expect("opened for runs that train");
+    let rows = tokens.rows(protocol.seq_len);
+    let order = Order::new(protocol.order, context.run.seed, rows, protocol.batch_size)?;
+    let mut batch = Vec::new();
+    let mut durations = Vec::new();
+    let mut last_checkpoint = Instant::now();
+    let mut last_loss = None;
+    while session.position() < context.steps {
+        let step = session.position();
+        let began = Instant::now();
+        batch.clear();
+        for row in order.batch(step) {
+            read_into(tokens, row * protocol.seq_len, protocol.seq_len, &mut batch);
+        }
+        let numbers = session.step(&batch)?;
+        durations.push(began.elapsed());
+        let finite = |x: f64| x.is_finite().then_some(x);
+        let line = Step {
+            step,
+            lr: numbers.lr,
+            loss: finite(numbers.loss),
+            grad_norm: finite(numbers.grad_norm),
+        };
+        train_log.append(&line)?;
+        last_loss = line.loss;
+        observer.step(&line, context.steps, protocol.tokens(1), began.elapsed());
+        if line.loss.is_none() || line.grad_norm.is_none() {
+            log.error(format!("diverged at step {step}: the loss or the gradient is not finite"));
+            return diverged(context, step, train_log, log);
+        }
+        let done = step + 1;
+        let stopping = context.stop.load(Ordering::Relaxed);
+        let due = last_checkpoint.elapsed() >= context.checkpoints.every
+            || context.checkpoints.every_steps.is_some_and(|n| done.is_multiple_of(n));
+        // The last one stands in for the weights until run.json is there.
+        if due || stopping || done == context.steps {
+            train_log.sync()?;
+            let state = session.state()?;
+            checkpoint::save(&dir.checkpoint(), &owner, session.layout(), &state)?;
+            last_checkpoint = Instant::now();
+        }
+        if stopping && done < context.steps {
+            log.speed(protocol.tokens(1), &mut durations);
+            log.end(done, "interrupted")?;
+            return Ok(Ending::Interrupted { step: done });
+        }
+    }
+    // A run resumed after its last step has no step of its own to take the loss from.
+    let last_loss = match last_loss {
+        Some(loss) => Some(loss),
+        None => store::read_train(dir)?.last().and_then(|step| step.loss),
+    };
+    if context.keep_weights {
+        weights::save(&dir.weights(), session.layout(), &session.weights()?)
+            .map_err(|e| executor::Error::Environment(e.to_string()))?;
+    }
+    log.speed(protocol.tokens(1), &mut durations);
+    let training = Training {
+        steps: context.steps,
+        tokens: protocol.tokens(context.steps),
+        final_loss: last_loss,
+    };
+    let evaluated = evaluate(context, None, session.as_mut(), observer)?;
+    let Some(evaluated) = evaluated else {
+        log.end(context.steps, "interrupted")?;
+        return Ok(Ending::Interrupted { step: context.steps });
+    };
+    finish(context, training, data_identity(context), &evaluated)?;
+    log.end(context.steps, "done")?;
+    checkpoint::clear(&dir.checkpoint())?;
+    Ok(Ending::Done)
+}
+
+/// Appends `len` tokens from `start`, which are there: rows and chunks are cut to fit.
+fn read_into(stream: &TokenStream, start: u64, len: u64, out: &mut Vec<u32>) {
+    let at = out.len();
+    out.resize(at + usize::try_from(len).expect("a row fits into memory"), 0);
+    assert!(stream.copy_to(start, &mut out[at..]), "rows and chunks end inside the stream");
+}
+
+fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Start, Error> {
+    let layout = crate::model::Layout::new(&context.run.point.resolved.protocol.model);
+    let logged = store::read_train(context.dir).map_or(0, |steps| steps.len() as u64);
+    for found in checkpoint::list(&context.dir.checkpoint()) {
+        // A log that is shorter than the checkpoint was tampered with; train.jsonl must be whole.
+        if found.owner.train_id != owner.train_id || found.step > logged.min(context.steps) {
+            continue;
+        }
+        if found.owner.device_class != owner.device_class && !context.force {
+            return Err(Error::OtherDevice {
+                run: context.dir.path().display().to_string(),
+                there: found.owner.device_class,
+                here: owner.device_class.clone(),
+            });
+        }
+        if let Some(state) = checkpoint::load(&found, &layout) {
+            return Ok(Start::Checkpoint(Box::new(state)));
+        }
+    }
+    Ok(Start::Fresh)
+}
+
+fn diverged(
+    context: &Context<'_>,
+    step: u64,
+    train_log: TrainLog,
+    log: Log,
+) -> Result<Ending, Error> {
+    train_log.sync()?;
+    let protocol = &context.run.point.resolved.protocol.train;
+    let training =
+        Training { steps: step + 1, tokens: protocol.tokens(step + 1), final_loss: None };
+    let mut record = new_record(context, Status::Diverged, training, data_identity(context));
+    // Nothing was evaluated, so nothing of the evaluation is held.
+    let part = evaluation_of(&context.run.point.identity.evaluation, &[].into());
+    record.eval_id = eval_id(&record.train_id, &part);
+    record.evaluation = Some(part);
+    store::write_record(context.dir, &record)?;
+    log.end(step + 1, "diverged")?;
+    checkpoint::clear(&context.dir.checkpoint())?;
+    Ok(Ending::Diverged { step })
+}
+
+/// Says on disk that a run failed, as far as the disk allows: the next call tries again.
+pub fn record_failure(context: &Context<'_>, error: &Error) {
+    let dir = context.dir;
+    if let Ok(Some(mut provenance)) = store::read_provenance(dir) {
+        provenance.error = Some(error.to_string());
+        if let Some(attempt) = provenance.attempts.last_mut().filter(|a| a.outcome == "running") {
+            attempt.outcome = "failed".into();
+            attempt.end = Some(super::now());
+            attempt.to_step = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
+        }
+        let _ = store::write_provenance(dir, &provenance);
+    }
+    if !dir.record().exists() && dir.path().exists() {
+        let training = Training { steps: 0, tokens: 0, final_loss: None };
+        let record = new_record(context, Status::Failed, training, data_identity(context));
+        let _ = store::write_record(dir, &record);
+    }
+}
+
+fn evaluate_only(
+    context: &Context<'_>,
+    inspection: &Inspection,
+    executor: &mut dyn Executor,
+    observer: &mut dyn Observer,
+) -> Result<Ending, Error> {
+    let dir = context.dir;
+    fs::create_dir_all(dir.path())?;
+    let layout = crate::model::Layout::new(&context.run.point.resolved.protocol.model);
+    let mut record = inspection.record.clone();
+    let mut source = None;
+    if let Some(twin) = &inspection.twin {
+        store::displace_imported(dir)?;
+        record = Some(take_over(context, twin)?);
+        source = Some(format!("trained as {}", relative(twin)));
+    }
+    let record = record.expect("evaluation follows a training, here or at a twin");
+    let weights_of = inspection.twin.as_ref().unwrap_or(dir).weights();
+    let weights = weights::load(&weights_of, &layout)
+        .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
+    let steps = record.train.as_ref().map_or(context.steps, |t| t.steps);
+    let mut log = Log::begin(dir, &executor.device_class(), steps, steps)?;
+    if let Some(source) = &source {
+        log.source(source.clone());
+    }
+    let mut session = executor.open(&job(context), Start::Trained(weights))?;
+    let held = record.evaluation.clone();
+    let Some(evaluated) = evaluate(context, held.as_ref(), session.as_mut(), observer)? else {
+        log.end(steps, "interrupted")?;
+        return Ok(Ending::Interrupted { step: steps });
+    };
+    let training = record.train.clone().expect("a trained run says what was trained");
+    let data = record.data.clone().unwrap_or_else(|| data_identity(context));
+    finish(context, training, data, &evaluated)?;
+    log.end(steps, if source.is_some() { "taken-over" } else { "evaluated" })?;
+    Ok(Ending::Done)
+}
+
+/// `experiment/config/seed-42` of a run's folder.
+fn relative(dir: &RunDir) -> String {
+    let parts: Vec<_> = dir.path().iter().rev().take(3).collect();
+    parts.iter().rev().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
+}
+
+/// Copies a twin's training here; the record comes last, in [`finish`].
+fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
+    let dir = context.dir;
+    let mut record = store::read_record(&twin.record())?;
+    let copy = |from: &std::path::Path, to: &std::path::Path| -> Result<(), fs::Error> {
+        if from.exists() {
+            let bytes = fs::read(from)?;
+            fs::write_atomic(to, &bytes)?;
+        }
+        Ok(())
+    };
+    copy(&twin.train(), &dir.train())?;
+    if context.keep_weights {
+        // The weights of one train id never change, so a second name for them is enough.
+        let (from, to) = (twin.weights(), dir.weights());
+        if !to.exists() && std::fs::hard_link(&from, &to).is_err() {
+            copy(&from, &to)?;
+        }
+    }
+    let comparable = |evaluation: &serde_json::Value| {
+        let mut part = evaluation.clone();
+        part["chunks"] = serde_json::Value::Null;
+        part
+    };
+    let wanted = comparable(&context.run.point.identity.evaluation);
+    if record.evaluation.as_ref().map(comparable) == Some(wanted) {
+        copy(&twin.eval(), &dir.eval())?;
+    } else {
+        record.evaluation = None;
+    }
+    Ok(record)
+}
+
+/// The evaluation part that a run holds after [`evaluate`].
+type Evaluated = serde_json::Value;
+
+/// Evaluates what is missing and writes eval.jsonl; `None` if a signal came.
+fn evaluate(
+    context: &Context<'_>,
+    held: Option<&serde_json::Value>,
+    session: &mut dyn Session,
+    observer: &mut dyn Observer,
+) -> Result<Option<Evaluated>, Error> {
+    let wanted_part = &context.run.point.identity.evaluation;
+    let held = held.map(chunks_of).unwrap_or_default();
+    let union = union_of(&held, &chunks_of(wanted_part));
+    // Lines of an attempt that was killed before run.json are the same as those made again.
+    let mut lines = if held.is_empty() { Vec::new() } else { store::read_eval(context.dir)? };
+    let validation = &context.streams.validation;
+    let todo = chunks_to_do(&union, &lines, validation.len());
+    let train_len = context.run.point.resolved.protocol.train.seq_len;
+    let mut tokens = Vec::new();
+    for (i, &(length, chunk)) in todo.iter().enumerate() {
+        if context.stop.load(Ordering::Relaxed) {
+            return Ok(None);
+        }
+        observer.evaluating(length, i, todo.len());
+        tokens.clear();
+        read_into(validation, chunk * length, length, &mut tokens);
+        let losses = session.losses(&tokens)?;
+        lines.push(eval::chunk_loss(length, chunk, &losses, train_len));
+    }
+    store::write_eval(context.dir, &lines)?;
+    let chunks = union
+        .into_iter()
+        .map(|(length, n)| (length, n.map_or("all".into(), serde_json::Value::from)))
+        .collect();
+    Ok(Some(evaluation_of(wanted_part, &chunks)))
+}
+
+fn finish(
+    context: &Context<'_>,
+    training: Training,
+    data: DataIdentity,
+    evaluation: &Evaluated,
+) -> Result<(), Error> {
+    let lines = store::read_eval(context.dir)?;
+    let mut record = new_record(context, Status::Done, training, data);
+    record.eval_id = eval_id(&record.train_id, evaluation);
+    record.eval = eval::evaluations(&lines, &chunks_of(evaluation));
+    record.evaluation = Some(evaluation.clone());
+    Ok(store::write_record(context.dir, &record)?)
+}
+
+fn data_identity(context: &Context<'_>) -> DataIdentity {
+    let streams = context.streams;
+    DataIdentity {
+        train_tokens: streams.train.as_ref().map_or(String::new(), |t| t.id().to_owned()),
+        validation_tokens: streams.validation.id().to_owned(),
+        revision: streams.validation.revision().map(str::to_owned),
+    }
+}
+
+fn new_record(
+    context: &Context<'_>,
+    status: Status,
+    training: Training,
+    data: DataIdentity,
+) -> Record {
+    let (run, freq) = (context.run, &context.run.config.freq);
+    Record {
+        schema: Record::SCHEMA,
+        train_id: run.train_id.clone(),
+        eval_id: String::new(),
+        protocol: run.point.protocol_id.clone(),
+        experiment: context.experiment.to_owned(),
+        point: run.point.resolved.name.clone(),
+        config: run.config.name.clone(),
+        seed: run.seed,
+        freq: Some(Frequencies {
+            expression: freq.expression.clone(),
+            inv_freq: freq.inv_freq.clone(),
+            attention_scale: freq.attention_scale,
+            expr_id: freq.expr_id.clone(),
+            vec_id: freq.vec_id.clone(),
+        }),
+        status,
+        train: Some(training),
+        data: Some(data),
+        evaluation: None,
+        eval: std::collections::BTreeMap::new(),
+    }
+}

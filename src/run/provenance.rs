@@ -1,0 +1,118 @@
+//! Who carried a run out, where and when: all that may differ between two equal results.
+
+use std::time::{Duration, SystemTime};
+
+use crate::plan::NUMERICS_VERSION;
+use crate::results::{Attempt, Provenance, RunDir, store};
+
+/// Now, UTC, ISO 8601.
+#[must_use]
+pub fn now() -> String {
+    humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// The provenance of one attempt, kept up to date on disk.
+pub struct Log {
+    dir: RunDir,
+    provenance: Provenance,
+}
+
+impl Log {
+    /// Begins an attempt at `from_step`; one that never ended was killed.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub fn begin(
+        dir: &RunDir,
+        device_class: &str,
+        from_step: u64,
+        killed_at: u64,
+    ) -> store::Result<Self> {
+        let mut provenance = store::read_provenance(dir)?.unwrap_or_default();
+        for attempt in &mut provenance.attempts {
+            if attempt.outcome == "running" {
+                attempt.outcome = "killed".into();
+                attempt.to_step = attempt.to_step.max(killed_at);
+            }
+        }
+        let machine = machine();
+        provenance.schema = 1;
+        provenance.machine.clone_from(&machine);
+        provenance.device_class = device_class.into();
+        provenance.versions = [
+            ("xp".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
+            ("numerics".to_owned(), NUMERICS_VERSION.to_string()),
+        ]
+        .into();
+        provenance.git = git();
+        provenance.threads = Some(rayon::current_num_threads());
+        provenance.error = None;
+        provenance.attempts.push(Attempt {
+            from_step,
+            to_step: from_step,
+            host: machine,
+            start: now(),
+            end: None,
+            outcome: "running".into(),
+        });
+        let log = Self { dir: dir.clone(), provenance };
+        log.write()?;
+        Ok(log)
+    }
+
+    /// Says where weights or results came from.
+    pub fn source(&mut self, source: String) {
+        self.provenance.source = Some(source);
+    }
+
+    /// Sets the error of a failed or diverged run.
+    pub fn error(&mut self, error: String) {
+        self.provenance.error = Some(error);
+    }
+
+    /// Sets the training speed from the durations of single steps.
+    pub fn speed(&mut self, tokens_a_step: u64, durations: &mut [Duration]) {
+        durations.sort_unstable();
+        if let Some(median) = durations.get(durations.len() / 2) {
+            let speed = tokens_a_step as f64 / median.as_secs_f64();
+            self.provenance.tokens_per_s = Some((speed * 10.0).round() / 10.0);
+        }
+    }
+
+    /// Ends the attempt.
+    ///
+    /// # Errors
+    /// If the file cannot be written.
+    pub fn end(mut self, to_step: u64, outcome: &str) -> store::Result<()> {
+        if let Some(attempt) = self.provenance.attempts.last_mut() {
+            attempt.to_step = to_step;
+            attempt.end = Some(now());
+            attempt.outcome = outcome.into();
+        }
+        self.write()
+    }
+
+    fn write(&self) -> store::Result<()> {
+        store::write_provenance(&self.dir, &self.provenance)
+    }
+}
+
+fn machine() -> String {
+    std::fs::read_to_string("/proc/sys/kernel/hostname")
+        .ok()
+        .map(|name| name.trim().to_owned())
+        .filter(|name| !name.is_empty())
+        .or_else(|| std::env::var("HOSTNAME").ok())
+        .unwrap_or_else(|| "unknown".into())
+}
+
+/// The commit of the working directory, `+dirty` if it has changes; `None` outside a repository.
+fn git() -> Option<String> {
+    let run = |args: &[&str]| {
+        let output = std::process::Command::new("git").args(args).output().ok()?;
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    let commit = run(&["rev-parse", "HEAD"])?;
+    let dirty = run(&["status", "--porcelain", "--untracked-files=no"])?;
+    Some(if dirty.is_empty() { commit } else { format!("{commit}+dirty") })
+}
