@@ -1,1 +1,18 @@
+//! The decoder: RMSNorm, rotary attention, `SwiGLU`, tied head, with an explicit backward pass
+//! over [`crate::ops::Backend`].
+//!
+//! It receives numbers (inverse frequencies), never expressions or specs. Parameters are one
+//! flat arena of f32 in the order of [`Layout`], under Hugging Face Llama names.
 
+mod config;
+mod init;
+mod layout;
+mod memory;
+mod transformer;
+mod workspace;
+
+pub use config::Config;
+pub use init::init;
+pub use layout::{Layout, Tensor};
+pub use memory::{evaluation_memory, training_memory};
+pub use transformer::{Rope, Transformer};

@@ -1,0 +1,84 @@
+//! Memory that a run will need, predicted from its shape alone.
+
+use super::Config;
+use super::transformer::EVALUATION_CHUNK;
+use super::workspace::Workspace;
+use crate::ops::{AttentionShape, attention_scratch, rows_per_chunk};
+
+/// Threads that predictions assume: each holds the scratch of one head in the backward pass.
+const THREADS: usize = 8;
+/// Panels of the matrix multiply, binary and allocator.
+const FIXED_BYTES: u64 = 48 << 20;
+
+fn bytes(values: u128) -> u64 {
+    u64::try_from(values.saturating_mul(4)).unwrap_or(u64::MAX).saturating_add(FIXED_BYTES)
+}
+
+fn scratch(config: &Config, rows: usize, seq_len: usize) -> u128 {
+    let Config { heads, head_dim, .. } = *config;
+    let shape = AttentionShape { rows, seq_len, heads, head_dim };
+    let (forward, backward) = attention_scratch(shape, THREADS);
+    let logits = (rows_per_chunk(config.vocab_size) as u128)
+        .min((rows as u128).saturating_mul(seq_len as u128))
+        .saturating_mul(config.vocab_size as u128);
+    u128::from(forward).saturating_add(u128::from(backward)).saturating_add(logits)
+}
+
+/// Bytes of training: parameters, gradients, two moments, activations of one granule, scratch.
+#[must_use]
+pub fn training_memory(config: &Config, micro_batch_size: usize, seq_len: usize) -> u64 {
+    let positions = (micro_batch_size as u128).saturating_mul(seq_len as u128);
+    let per_position = u128::from(Workspace::<()>::values_per_position(config));
+    let activations = positions.saturating_mul(per_position);
+    let arenas = u128::from(config.num_parameters()).saturating_mul(4);
+    let rope = (seq_len as u128).saturating_mul(config.head_dim as u128);
+    bytes(arenas.saturating_add(activations).saturating_add(rope).saturating_add(scratch(
+        config,
+        micro_batch_size,
+        seq_len,
+    )))
+}
+
+/// Bytes of evaluating one sequence of `length` tokens: parameters, buffers, scratch.
+#[must_use]
+pub fn evaluation_memory(config: &Config, length: usize) -> u64 {
+    let [d, a, f, heads, head_dim] = [
+        config.hidden_size,
+        config.attention_size(),
+        config.intermediate_size,
+        config.heads,
+        config.head_dim,
+    ]
+    .map(|x| x as u128);
+    let per_position = (d + 4 * a + heads).saturating_add(1 + head_dim);
+    let chunk = (EVALUATION_CHUNK.min(length) as u128).saturating_mul(d + 3 * f + 1);
+    let buffers = (length as u128).saturating_mul(per_position).saturating_add(chunk);
+    bytes(
+        u128::from(config.num_parameters())
+            .saturating_add(buffers)
+            .saturating_add(scratch(config, 1, length)),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::config::tests::reference;
+    use super::*;
+
+    #[test]
+    fn the_reference_model_evaluates_16k_tokens_under_a_gigabyte_and_a_half() {
+        let predicted = evaluation_memory(&reference(), 16_384);
+        assert!(predicted < 1536 << 20, "{predicted}");
+        assert!(predicted > 50_928_128 * 4);
+    }
+
+    #[test]
+    fn memory_grows_linearly_with_length_and_absurd_sizes_saturate() {
+        let at = |length| training_memory(&reference(), 1, length) as f64;
+        let (step, twice) = (at(8192) - at(4096), at(16_384) - at(8192));
+        assert!((twice / step - 2.0).abs() < 0.01, "{step} {twice}");
+        assert_eq!(training_memory(&reference(), usize::MAX, usize::MAX), u64::MAX);
+        let absurd = Config { hidden_size: usize::MAX, heads: usize::MAX, ..reference() };
+        assert_eq!(evaluation_memory(&absurd, usize::MAX), u64::MAX);
+    }
+}

@@ -1,0 +1,475 @@
+//! The decoder's forward and backward pass, one explicit sequence of fused operators.
+//!
+//! Legend: n = rows * `seq_len` positions, d hidden size, a = heads * `head_dim`, f
+//! intermediate size, V vocabulary size.
+
+use super::workspace::Workspace;
+use super::{Config, Layout};
+use crate::ops::{
+    AttentionShape, Backend, Error, HeadShape, IGNORE, LinearShape, NormShape, View, ViewMut,
+    Write, rope_table, rows_per_chunk,
+};
+
+/// Positions of one chunk of an evaluation's row-wise parts (norms, projections, MLP).
+pub(crate) const EVALUATION_CHUNK: usize = 1024;
+
+/// The rotary frequencies of a run.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Rope {
+    /// Angular frequencies in radians a position, `head_dim` / 2 of them.
+    pub inv_freq: Vec<f32>,
+    /// Factor on cos and sin, 1 for most families.
+    pub attention_scale: f32,
+}
+
+/// A decoder on a device: its shape, its frequencies, and buffers kept across steps.
+///
+/// Parameters and gradients are the caller's, as flat arenas of [`Transformer::layout`].
+pub struct Transformer<B: Backend> {
+    backend: B,
+    config: Config,
+    layout: Layout,
+    rope: Rope,
+    /// cos and sin for the first so many positions; grows to the longest sequence seen.
+    table: Option<(usize, B::Buf, B::Buf)>,
+    workspace: Option<Workspace<B::Buf>>,
+}
+
+fn all<T>(buf: &T, len: usize) -> View<'_, T> {
+    View::new(buf, 0, len)
+}
+
+fn all_mut<T>(buf: &mut T, len: usize) -> ViewMut<'_, T> {
+    ViewMut::new(buf, 0, len)
+}
+
+impl<B: Backend> Transformer<B> {
+    /// A decoder of this shape with these frequencies.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if a size is zero, `head_dim` is odd, or the number of frequencies is
+    /// not `head_dim` / 2.
+    pub fn new(backend: B, config: &Config, rope: &Rope) -> Result<Self, Error> {
+        config.check()?;
+        if rope.inv_freq.len() != config.head_dim / 2 {
+            let expected = format!("head_dim / 2 = {}", config.head_dim / 2);
+            return Err(Error::shape("the number of frequencies", rope.inv_freq.len(), expected));
+        }
+        Ok(Self {
+            backend,
+            config: config.clone(),
+            layout: Layout::new(config),
+            rope: rope.clone(),
+            table: None,
+            workspace: None,
+        })
+    }
+
+    /// The device.
+    pub fn backend(&self) -> &B {
+        &self.backend
+    }
+
+    /// Where each parameter stands.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// The shape.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Frees activations and scratch; the next step allocates them again. For the pause
+    /// between training and evaluation.
+    pub fn release(&mut self) {
+        self.workspace = None;
+        self.backend.release_scratch();
+    }
+
+    /// Training losses and gradients of `rows` rows (one granule of a batch).
+    ///
+    /// `tokens` is \[rows, `seq_len`\]; positions 0..`seq_len` - 1 predict their successor.
+    /// Adds the gradient of `loss_scale` * (sum of losses) to `grads` and returns the sum of
+    /// the rows * (`seq_len` - 1) losses in nats.
+    ///
+    /// # Errors
+    /// [`Error::Token`] for an id outside the vocabulary, [`Error::Shape`] if the tokens are
+    /// not `rows` rows of at least two, [`Error::OutOfMemory`]; `grads` is then unchanged.
+    pub fn forward_backward(
+        &mut self,
+        params: &B::Buf,
+        tokens: &[u32],
+        rows: usize,
+        loss_scale: f32,
+        grads: &mut B::Buf,
+    ) -> Result<f64, Error> {
+        if rows == 0 || !tokens.len().is_multiple_of(rows) || tokens.len() / rows < 2 {
+            let expected = format!("{rows} rows of at least 2 tokens (and rows at least 1)");
+            return Err(Error::shape("the number of tokens", tokens.len(), expected));
+        }
+        let seq_len = tokens.len() / rows;
+        self.check_tokens(tokens)?;
+        self.prepare_table(seq_len)?;
+        let n = tokens.len();
+        let mut workspace = match self.workspace.take() {
+            Some(workspace) if workspace.capacity >= n => workspace,
+            _ => Workspace::new(&self.backend, &self.config, n)?,
+        };
+        let step = Step { model: self, params, rows, seq_len };
+        let sum = step.run(tokens, loss_scale, &mut workspace, grads);
+        self.workspace = Some(workspace);
+        sum
+    }
+
+    /// Losses of one sequence of L tokens, in nats: L - 1 values, value p for the prediction of
+    /// token p + 1. Memory grows with L, nothing is kept for a backward pass.
+    ///
+    /// # Errors
+    /// As [`Transformer::forward_backward`].
+    pub fn losses(&mut self, params: &B::Buf, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        let n = tokens.len();
+        if n < 2 {
+            return Err(Error::shape("the number of tokens", n, "at least 2"));
+        }
+        self.check_tokens(tokens)?;
+        self.prepare_table(n)?;
+        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.config;
+        let a = self.config.attention_size();
+        let backend = &self.backend;
+        let chunk = EVALUATION_CHUNK.min(n);
+        let buffer = |len: usize| backend.zeros(len, "activations of an evaluation");
+        let (mut x, mut qkv, mut attention) = (buffer(n * d)?, buffer(n * 3 * a)?, buffer(n * a)?);
+        let (mut lse, mut rstd) = (buffer(n * heads)?, buffer(chunk)?);
+        let mut normed = buffer(chunk * d)?;
+        let (mut gate_up, mut hidden) = (buffer(chunk * 2 * f)?, buffer(chunk * f)?);
+        let mut losses = buffer(n)?;
+        let table = self.table.as_ref().expect("prepare_table has made it");
+        let weight = |offset: usize, len: usize| View::new(params, offset, len);
+        let chunks = || (0..n).step_by(chunk).map(|first| (first, chunk.min(n - first)));
+        let norm = |rows: usize| NormShape { rows, width: d, eps: self.config.norm_eps as f32 };
+
+        let ids = backend.upload_tokens(tokens)?;
+        let vocabulary = self.config.vocab_size * d;
+        backend.embedding(d, weight(0, vocabulary), &ids, all_mut(&mut x, n * d))?;
+        for block in &self.layout.blocks {
+            for (first, c) in chunks() {
+                let input = View::new(&x, first * d, c * d);
+                let gain = weight(block.input_norm, d);
+                let out = all_mut(&mut normed, c * d);
+                backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
+                let shape = LinearShape { rows: c, inputs: d, outputs: 3 * a };
+                let out = ViewMut::new(&mut qkv, first * 3 * a, c * 3 * a);
+                let w = weight(block.qkv, 3 * a * d);
+                backend.linear(shape, all(&normed, c * d), w, out, Write::Set)?;
+            }
+            let shape = AttentionShape { rows: 1, seq_len: n, ..self.attention_shape() };
+            backend.attention(
+                shape,
+                all(&qkv, n * 3 * a),
+                (&table.1, &table.2),
+                all_mut(&mut attention, n * a),
+                all_mut(&mut lse, n * heads),
+            )?;
+            for (first, c) in chunks() {
+                let shape = LinearShape { rows: c, inputs: a, outputs: d };
+                let (input, w) =
+                    (View::new(&attention, first * a, c * a), weight(block.output, d * a));
+                let out = ViewMut::new(&mut x, first * d, c * d);
+                backend.linear(shape, input, w, out, Write::Add)?;
+
+                let input = View::new(&x, first * d, c * d);
+                let gain = weight(block.post_norm, d);
+                let out = all_mut(&mut normed, c * d);
+                backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
+                let shape = LinearShape { rows: c, inputs: d, outputs: 2 * f };
+                let w = weight(block.gate_up, 2 * f * d);
+                let out = all_mut(&mut gate_up, c * 2 * f);
+                backend.linear(shape, all(&normed, c * d), w, out, Write::Set)?;
+                let out = all_mut(&mut hidden, c * f);
+                backend.swiglu(c, f, all(&gate_up, c * 2 * f), out)?;
+                let shape = LinearShape { rows: c, inputs: f, outputs: d };
+                let w = weight(block.down, d * f);
+                let out = ViewMut::new(&mut x, first * d, c * d);
+                backend.linear(shape, all(&hidden, c * f), w, out, Write::Add)?;
+            }
+        }
+        // Aligned to the head's own chunks, so that each is one multiply.
+        let head_chunk = rows_per_chunk(self.config.vocab_size).min(chunk);
+        for first in (0..n).step_by(head_chunk) {
+            let c = head_chunk.min(n - first);
+            let input = View::new(&x, first * d, c * d);
+            let gain = weight(self.layout.final_norm, d);
+            let out = all_mut(&mut normed, c * d);
+            backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
+            let targets = backend.upload_tokens(&targets(tokens, n)[first..first + c])?;
+            let shape = HeadShape { rows: c, ..self.head_shape() };
+            let w = weight(self.layout.head, vocabulary);
+            let out = ViewMut::new(&mut losses, first, c);
+            backend.cross_entropy(shape, all(&normed, c * d), w, &targets, out)?;
+        }
+        let mut out = vec![0.0; n - 1];
+        backend.download(all(&losses, n - 1), &mut out)?;
+        Ok(out)
+    }
+
+    fn check_tokens(&self, tokens: &[u32]) -> Result<(), Error> {
+        let vocab_size = self.config.vocab_size;
+        match tokens.iter().position(|&token| token as usize >= vocab_size) {
+            Some(position) => Err(Error::Token { position, token: tokens[position], vocab_size }),
+            None => Ok(()),
+        }
+    }
+
+    /// Makes the rotary table cover `len` positions.
+    fn prepare_table(&mut self, len: usize) -> Result<(), Error> {
+        if self.table.as_ref().is_none_or(|(covered, ..)| *covered < len) {
+            let (cos, sin) = rope_table(&self.rope.inv_freq, self.rope.attention_scale, len);
+            self.table = Some((len, self.backend.upload(&cos)?, self.backend.upload(&sin)?));
+        }
+        Ok(())
+    }
+
+    /// Heads and their width; rows and `seq_len` are the caller's to fill in.
+    fn attention_shape(&self) -> AttentionShape {
+        let Config { heads, head_dim, .. } = self.config;
+        AttentionShape { rows: 0, seq_len: 0, heads, head_dim }
+    }
+
+    /// Width and classes; rows are the caller's to fill in.
+    fn head_shape(&self) -> HeadShape {
+        let Config { hidden_size, vocab_size, .. } = self.config;
+        HeadShape { rows: 0, width: hidden_size, vocab_size }
+    }
+}
+
+/// The successor of each token; the last of each sequence predicts nothing.
+fn targets(tokens: &[u32], seq_len: usize) -> Vec<u32> {
+    let mut targets: Vec<u32> = tokens[1..].to_vec();
+    targets.push(IGNORE);
+    for last in targets.iter_mut().skip(seq_len - 1).step_by(seq_len) {
+        *last = IGNORE;
+    }
+    targets
+}
+
+/// One granule's pass.
+struct Step<'a, B: Backend> {
+    model: &'a Transformer<B>,
+    params: &'a B::Buf,
+    rows: usize,
+    seq_len: usize,
+}
+
+impl<B: Backend> Step<'_, B> {
+    fn weight(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
+        View::new(self.params, offset, len)
+    }
+
+    fn n(&self) -> usize {
+        self.rows * self.seq_len
+    }
+
+    fn norm_shape(&self) -> NormShape {
+        let config = &self.model.config;
+        NormShape { rows: self.n(), width: config.hidden_size, eps: config.norm_eps as f32 }
+    }
+
+    fn linear_shape(&self, inputs: usize, outputs: usize) -> LinearShape {
+        LinearShape { rows: self.n(), inputs, outputs }
+    }
+
+    fn attention_shape(&self) -> AttentionShape {
+        let shape = self.model.attention_shape();
+        AttentionShape { rows: self.rows, seq_len: self.seq_len, ..shape }
+    }
+
+    fn table(&self) -> (&B::Buf, &B::Buf) {
+        let (_, cos, sin) = self.model.table.as_ref().expect("prepare_table has made it");
+        (cos, sin)
+    }
+
+    fn run(
+        &self,
+        tokens: &[u32],
+        loss_scale: f32,
+        w: &mut Workspace<B::Buf>,
+        grads: &mut B::Buf,
+    ) -> Result<f64, Error> {
+        let backend = &self.model.backend;
+        let Config { layers, hidden_size: d, vocab_size, .. } = self.model.config;
+        let n = self.n();
+        let ids = backend.upload_tokens(tokens)?;
+        let targets = backend.upload_tokens(&targets(tokens, self.seq_len))?;
+        let vocabulary = vocab_size * d;
+        let out = all_mut(&mut w.blocks[0].x, n * d);
+        backend.embedding(d, self.weight(0, vocabulary), &ids, out)?;
+        for layer in 0..layers {
+            self.block_forward(layer, w)?;
+        }
+
+        let (final_norm, head) = (self.model.layout.final_norm, self.model.layout.head);
+        let gain = self.weight(final_norm, d);
+        let out = all_mut(&mut w.normed, n * d);
+        let rstd = all_mut(&mut w.last_rstd, n);
+        backend.rms_norm(self.norm_shape(), all(&w.last, n * d), gain, out, rstd)?;
+        backend.cross_entropy_backward(
+            HeadShape { rows: n, ..self.model.head_shape() },
+            all(&w.normed, n * d),
+            self.weight(head, vocabulary),
+            &targets,
+            loss_scale,
+            all_mut(&mut w.losses, n),
+            all_mut(&mut w.d_normed, n * d),
+            ViewMut::new(grads, head, vocabulary),
+        )?;
+        backend.rms_norm_backward(
+            self.norm_shape(),
+            all(&w.last, n * d),
+            self.weight(final_norm, d),
+            all(&w.last_rstd, n),
+            all(&w.d_normed, n * d),
+            all_mut(&mut w.dx, n * d),
+            Write::Set,
+            ViewMut::new(grads, final_norm, d),
+        )?;
+        for layer in (0..layers).rev() {
+            self.block_backward(layer, w, grads)?;
+        }
+        let table = ViewMut::new(grads, 0, vocabulary);
+        backend.embedding_backward(d, &ids, all(&w.dx, n * d), table)?;
+
+        let mut losses = vec![0.0f32; n];
+        backend.download(all(&w.losses, n), &mut losses)?;
+        Ok(losses.iter().map(|&loss| f64::from(loss)).sum())
+    }
+
+    /// x + attention(norm(x)), then x + mlp(norm(x)), to the next block's input.
+    fn block_forward(&self, layer: usize, w: &mut Workspace<B::Buf>) -> Result<(), Error> {
+        let backend = &self.model.backend;
+        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model.config;
+        let (a, n) = (self.model.config.attention_size(), self.n());
+        let at = self.model.layout.blocks[layer];
+        let (block, later) = w.blocks[layer..].split_first_mut().expect("layer < layers");
+
+        let gain = self.weight(at.input_norm, d);
+        let out = all_mut(&mut w.normed, n * d);
+        let rstd = all_mut(&mut block.input_rstd, n);
+        backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd)?;
+        let (shape, weight) = (self.linear_shape(d, 3 * a), self.weight(at.qkv, 3 * a * d));
+        let out = all_mut(&mut block.qkv, n * 3 * a);
+        backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
+        backend.attention(
+            self.attention_shape(),
+            all(&block.qkv, n * 3 * a),
+            self.table(),
+            all_mut(&mut block.attention, n * a),
+            all_mut(&mut block.lse, n * heads),
+        )?;
+        backend.copy(all(&block.x, n * d), all_mut(&mut block.middle, n * d))?;
+        let (shape, weight) = (self.linear_shape(a, d), self.weight(at.output, d * a));
+        let out = all_mut(&mut block.middle, n * d);
+        backend.linear(shape, all(&block.attention, n * a), weight, out, Write::Add)?;
+
+        let gain = self.weight(at.post_norm, d);
+        let out = all_mut(&mut w.normed, n * d);
+        let rstd = all_mut(&mut block.middle_rstd, n);
+        backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd)?;
+        let (shape, weight) = (self.linear_shape(d, 2 * f), self.weight(at.gate_up, 2 * f * d));
+        let out = all_mut(&mut block.gate_up, n * 2 * f);
+        backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
+        let out = all_mut(&mut w.hidden, n * f);
+        backend.swiglu(n, f, all(&block.gate_up, n * 2 * f), out)?;
+        let next = later.first_mut().map_or(&mut w.last, |block| &mut block.x);
+        backend.copy(all(&block.middle, n * d), all_mut(next, n * d))?;
+        let (shape, weight) = (self.linear_shape(f, d), self.weight(at.down, d * f));
+        backend.linear(shape, all(&w.hidden, n * f), weight, all_mut(next, n * d), Write::Add)
+    }
+
+    /// From the gradient of the block's output in `dx` to that of its input, in place.
+    fn block_backward(
+        &self,
+        layer: usize,
+        w: &mut Workspace<B::Buf>,
+        grads: &mut B::Buf,
+    ) -> Result<(), Error> {
+        let backend = &self.model.backend;
+        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model.config;
+        let (a, n) = (self.model.config.attention_size(), self.n());
+        let at = self.model.layout.blocks[layer];
+        let block = &mut w.blocks[layer];
+
+        // MLP: its hidden values and normed input again, then down, SwiGLU, gate and up.
+        let out = all_mut(&mut w.hidden, n * f);
+        backend.swiglu(n, f, all(&block.gate_up, n * 2 * f), out)?;
+        let shape = self.linear_shape(f, d);
+        let (dy, dw) = (all(&w.dx, n * d), ViewMut::new(grads, at.down, d * f));
+        backend.linear_backward_weight(shape, dy, all(&w.hidden, n * f), dw, Write::Add)?;
+        let (dy, out) = (all(&w.dx, n * d), all_mut(&mut w.d_hidden, n * f));
+        backend.linear_backward_input(shape, dy, self.weight(at.down, d * f), out, Write::Set)?;
+        let out = all_mut(&mut block.gate_up, n * 2 * f);
+        backend.swiglu_backward(n, f, out, all(&w.d_hidden, n * f))?;
+        let gain = self.weight(at.post_norm, d);
+        let out = all_mut(&mut w.normed, n * d);
+        let rstd = all_mut(&mut block.middle_rstd, n);
+        backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd)?;
+        let shape = self.linear_shape(d, 2 * f);
+        let dy = all(&block.gate_up, n * 2 * f);
+        let dw = ViewMut::new(grads, at.gate_up, 2 * f * d);
+        backend.linear_backward_weight(shape, dy, all(&w.normed, n * d), dw, Write::Add)?;
+        let (dy, out) = (all(&block.gate_up, n * 2 * f), all_mut(&mut w.d_normed, n * d));
+        let weight = self.weight(at.gate_up, 2 * f * d);
+        backend.linear_backward_input(shape, dy, weight, out, Write::Set)?;
+        backend.rms_norm_backward(
+            self.norm_shape(),
+            all(&block.middle, n * d),
+            self.weight(at.post_norm, d),
+            all(&block.middle_rstd, n),
+            all(&w.d_normed, n * d),
+            all_mut(&mut w.dx, n * d),
+            Write::Add,
+            ViewMut::new(grads, at.post_norm, d),
+        )?;
+
+        // Attention: output projection, attention itself, q k v, norm.
+        let shape = self.linear_shape(a, d);
+        let (dy, dw) = (all(&w.dx, n * d), ViewMut::new(grads, at.output, d * a));
+        backend.linear_backward_weight(shape, dy, all(&block.attention, n * a), dw, Write::Add)?;
+        let (dy, out) = (all(&w.dx, n * d), all_mut(&mut w.d_attention, n * a));
+        backend.linear_backward_input(shape, dy, self.weight(at.output, d * a), out, Write::Set)?;
+        backend.attention_backward(
+            self.attention_shape(),
+            all(&block.qkv, n * 3 * a),
+            self.table(),
+            all(&block.attention, n * a),
+            all(&block.lse, n * heads),
+            all(&w.d_attention, n * a),
+            all_mut(&mut w.d_qkv, n * 3 * a),
+        )?;
+        let gain = self.weight(at.input_norm, d);
+        let out = all_mut(&mut w.normed, n * d);
+        let rstd = all_mut(&mut block.input_rstd, n);
+        backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd)?;
+        let shape = self.linear_shape(d, 3 * a);
+        let (dy, dw) = (all(&w.d_qkv, n * 3 * a), ViewMut::new(grads, at.qkv, 3 * a * d));
+        backend.linear_backward_weight(shape, dy, all(&w.normed, n * d), dw, Write::Add)?;
+        let (dy, out) = (all(&w.d_qkv, n * 3 * a), all_mut(&mut w.d_normed, n * d));
+        backend.linear_backward_input(
+            shape,
+            dy,
+            self.weight(at.qkv, 3 * a * d),
+            out,
+            Write::Set,
+        )?;
+        backend.rms_norm_backward(
+            self.norm_shape(),
+            all(&block.x, n * d),
+            self.weight(at.input_norm, d),
+            all(&block.input_rstd, n),
+            all(&w.d_normed, n * d),
+            all_mut(&mut w.dx, n * d),
+            Write::Add,
+            ViewMut::new(grads, at.input_norm, d),
+        )
+    }
+}

@@ -1,0 +1,103 @@
+//! The buffers of a training step, kept from one step to the next.
+
+use super::Config;
+use crate::ops::{Backend, Error};
+
+/// What one block leaves for its backward pass. The normed inputs and the MLP's hidden values
+/// are not kept: recomputing them costs a pass over memory, no matrix multiply.
+pub(crate) struct BlockState<T> {
+    /// Input of the block, \[n, hidden\].
+    pub x: T,
+    /// 1 / RMS of the input, \[n\].
+    pub input_rstd: T,
+    /// \[n, 3, heads, `head_dim`\], before rotation.
+    pub qkv: T,
+    /// \[n, heads, `head_dim`\].
+    pub attention: T,
+    /// \[rows, heads, `seq_len`\].
+    pub lse: T,
+    /// After the attention's residual, \[n, hidden\].
+    pub middle: T,
+    /// 1 / RMS of the middle, \[n\].
+    pub middle_rstd: T,
+    /// \[n, 2, intermediate\]; becomes its own gradient.
+    pub gate_up: T,
+}
+
+/// Buffers for `capacity` positions.
+pub(crate) struct Workspace<T> {
+    pub capacity: usize,
+    pub blocks: Vec<BlockState<T>>,
+    /// Output of the last block, \[n, hidden\].
+    pub last: T,
+    pub last_rstd: T,
+    /// Normed values, of whichever norm is at work, \[n, hidden\].
+    pub normed: T,
+    /// \[n, intermediate\].
+    pub hidden: T,
+    pub losses: T,
+    /// Gradient of the residual stream, \[n, hidden\].
+    pub dx: T,
+    /// Gradient of a normed input, \[n, hidden\].
+    pub d_normed: T,
+    /// \[n, heads, `head_dim`\].
+    pub d_attention: T,
+    /// \[n, 3, heads, `head_dim`\].
+    pub d_qkv: T,
+    /// \[n, intermediate\].
+    pub d_hidden: T,
+}
+
+impl<T> Workspace<T> {
+    pub fn new<B: Backend<Buf = T>>(backend: &B, config: &Config, n: usize) -> Result<Self, Error> {
+        let (d, a, f) = (config.hidden_size, config.attention_size(), config.intermediate_size);
+        let buffer = |width: usize| {
+            let len = n
+                .checked_mul(width)
+                .ok_or(Error::OutOfMemory { what: "activations", bytes: u64::MAX })?;
+            backend.zeros(len, "activations")
+        };
+        let mut blocks = Vec::new();
+        for _ in 0..config.layers {
+            blocks.push(BlockState {
+                x: buffer(d)?,
+                input_rstd: buffer(1)?,
+                qkv: buffer(3 * a)?,
+                attention: buffer(a)?,
+                lse: buffer(config.heads)?,
+                middle: buffer(d)?,
+                middle_rstd: buffer(1)?,
+                gate_up: buffer(2 * f)?,
+            });
+        }
+        Ok(Self {
+            capacity: n,
+            blocks,
+            last: buffer(d)?,
+            last_rstd: buffer(1)?,
+            normed: buffer(d)?,
+            hidden: buffer(f)?,
+            losses: buffer(1)?,
+            dx: buffer(d)?,
+            d_normed: buffer(d)?,
+            d_attention: buffer(a)?,
+            d_qkv: buffer(3 * a)?,
+            d_hidden: buffer(f)?,
+        })
+    }
+
+    /// Values held per position: what [`Workspace::new`] allocates, over n.
+    pub fn values_per_position(config: &Config) -> u64 {
+        let [layers, d, a, f, heads] = [
+            config.layers,
+            config.hidden_size,
+            config.attention_size(),
+            config.intermediate_size,
+            config.heads,
+        ]
+        .map(|x| x as u128);
+        let block = 2 * d + 4 * a + 2 * f + heads + 2;
+        let total = layers.saturating_mul(block) + 4 * d + 4 * a + 2 * f + 2;
+        u64::try_from(total).unwrap_or(u64::MAX)
+    }
+}

@@ -1,0 +1,313 @@
+//! The CPU backend: plain `Vec<f32>` buffers, rayon's current pool, one instruction path.
+
+use std::sync::Arc;
+
+use super::backend::{Backend, LinearShape, NormShape, View, ViewMut, Write};
+use super::gemm::{Matrix, gemm};
+use super::parallel::Pool;
+use super::{
+    AdamWStep, AttentionShape, Error, HeadShape, Isa, adamw, attention, cross_entropy, embedding,
+    rms_norm, sum_of_squares, swiglu,
+};
+
+/// The CPU. Clones share scratch memory.
+#[derive(Clone)]
+pub struct Cpu {
+    isa: Isa,
+    pool: Arc<Pool>,
+}
+
+impl Default for Cpu {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Cpu {
+    /// The CPU with its fastest instruction path.
+    #[must_use]
+    pub fn new() -> Self {
+        Self { isa: Isa::detect(), pool: Arc::default() }
+    }
+
+    /// The CPU with a given instruction path.
+    ///
+    /// # Errors
+    /// [`Error::Isa`] if the processor lacks it.
+    pub fn with_isa(isa: Isa) -> Result<Self, Error> {
+        if isa.is_available() {
+            Ok(Self { isa, pool: Arc::default() })
+        } else {
+            Err(Error::Isa(isa))
+        }
+    }
+
+    /// The instruction path.
+    #[must_use]
+    pub fn isa(&self) -> Isa {
+        self.isa
+    }
+
+    pub(crate) fn pool(&self) -> &Pool {
+        &self.pool
+    }
+}
+
+impl View<'_, Vec<f32>> {
+    fn slice(&self) -> &[f32] {
+        &self.buf[self.offset..self.offset + self.len]
+    }
+}
+
+impl ViewMut<'_, Vec<f32>> {
+    fn slice(&mut self) -> &mut [f32] {
+        &mut self.buf[self.offset..self.offset + self.len]
+    }
+}
+
+fn allocate(len: usize, what: &'static str) -> Result<Vec<f32>, Error> {
+    let mut buf = Vec::new();
+    let bytes = (len as u64).saturating_mul(4);
+    buf.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes })?;
+    Ok(buf)
+}
+
+type Buf = Vec<f32>;
+
+impl Backend for Cpu {
+    type Buf = Buf;
+    type Tokens = Vec<u32>;
+
+    fn device_class(&self) -> String {
+        format!("cpu {}", self.isa)
+    }
+
+    fn zeros(&self, len: usize, what: &'static str) -> Result<Buf, Error> {
+        let mut buf = allocate(len, what)?;
+        buf.resize(len, 0.0);
+        Ok(buf)
+    }
+
+    fn len(&self, buf: &Buf) -> usize {
+        buf.len()
+    }
+
+    fn upload(&self, values: &[f32]) -> Result<Buf, Error> {
+        let mut buf = allocate(values.len(), "values")?;
+        buf.extend_from_slice(values);
+        Ok(buf)
+    }
+
+    fn download(&self, values: View<'_, Buf>, out: &mut [f32]) -> Result<(), Error> {
+        out.copy_from_slice(values.slice());
+        Ok(())
+    }
+
+    fn upload_tokens(&self, ids: &[u32]) -> Result<Vec<u32>, Error> {
+        Ok(ids.to_vec())
+    }
+
+    fn release_scratch(&self) {
+        self.pool.clear();
+    }
+
+    fn clear(&self, mut out: ViewMut<'_, Buf>) -> Result<(), Error> {
+        out.slice().fill(0.0);
+        Ok(())
+    }
+
+    fn copy(&self, values: View<'_, Buf>, mut out: ViewMut<'_, Buf>) -> Result<(), Error> {
+        out.slice().copy_from_slice(values.slice());
+        Ok(())
+    }
+
+    fn linear(
+        &self,
+        LinearShape { rows, inputs, outputs }: LinearShape,
+        x: View<'_, Buf>,
+        w: View<'_, Buf>,
+        mut y: ViewMut<'_, Buf>,
+        write: Write,
+    ) -> Result<(), Error> {
+        let (x, w) = (Matrix::rows(x.slice(), inputs), Matrix::transposed(w.slice(), inputs));
+        gemm(self, (rows, outputs, inputs), x, w, y.slice(), write);
+        Ok(())
+    }
+
+    fn linear_backward_input(
+        &self,
+        LinearShape { rows, inputs, outputs }: LinearShape,
+        dy: View<'_, Buf>,
+        w: View<'_, Buf>,
+        mut dx: ViewMut<'_, Buf>,
+        write: Write,
+    ) -> Result<(), Error> {
+        let (dy, w) = (Matrix::rows(dy.slice(), outputs), Matrix::rows(w.slice(), inputs));
+        gemm(self, (rows, inputs, outputs), dy, w, dx.slice(), write);
+        Ok(())
+    }
+
+    fn linear_backward_weight(
+        &self,
+        LinearShape { rows, inputs, outputs }: LinearShape,
+        dy: View<'_, Buf>,
+        x: View<'_, Buf>,
+        mut dw: ViewMut<'_, Buf>,
+        write: Write,
+    ) -> Result<(), Error> {
+        let (dy, x) = (Matrix::transposed(dy.slice(), outputs), Matrix::rows(x.slice(), inputs));
+        gemm(self, (outputs, inputs, rows), dy, x, dw.slice(), write);
+        Ok(())
+    }
+
+    fn rms_norm(
+        &self,
+        shape: NormShape,
+        x: View<'_, Buf>,
+        gain: View<'_, Buf>,
+        mut y: ViewMut<'_, Buf>,
+        mut rstd: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        rms_norm::forward(self, shape, x.slice(), gain.slice(), y.slice(), rstd.slice());
+        Ok(())
+    }
+
+    fn rms_norm_backward(
+        &self,
+        shape: NormShape,
+        x: View<'_, Buf>,
+        gain: View<'_, Buf>,
+        rstd: View<'_, Buf>,
+        dy: View<'_, Buf>,
+        mut dx: ViewMut<'_, Buf>,
+        write: Write,
+        mut dgain: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        let saved = (x.slice(), gain.slice(), rstd.slice());
+        rms_norm::backward(self, shape, saved, dy.slice(), dx.slice(), write, dgain.slice());
+        Ok(())
+    }
+
+    fn swiglu(
+        &self,
+        rows: usize,
+        width: usize,
+        gate_up: View<'_, Buf>,
+        mut h: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        swiglu::forward(self, (rows, width), gate_up.slice(), h.slice());
+        Ok(())
+    }
+
+    fn swiglu_backward(
+        &self,
+        rows: usize,
+        width: usize,
+        mut gate_up: ViewMut<'_, Buf>,
+        dh: View<'_, Buf>,
+    ) -> Result<(), Error> {
+        swiglu::backward(self, (rows, width), gate_up.slice(), dh.slice());
+        Ok(())
+    }
+
+    fn attention(
+        &self,
+        shape: AttentionShape,
+        qkv: View<'_, Buf>,
+        (cos, sin): (&Buf, &Buf),
+        mut out: ViewMut<'_, Buf>,
+        mut lse: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        attention::forward(self, shape, qkv.slice(), (cos, sin), out.slice(), lse.slice());
+        Ok(())
+    }
+
+    fn attention_backward(
+        &self,
+        shape: AttentionShape,
+        qkv: View<'_, Buf>,
+        (cos, sin): (&Buf, &Buf),
+        out: View<'_, Buf>,
+        lse: View<'_, Buf>,
+        d_out: View<'_, Buf>,
+        mut d_qkv: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        let saved = (qkv.slice(), out.slice(), lse.slice());
+        attention::backward(self, shape, saved, (cos, sin), d_out.slice(), d_qkv.slice());
+        Ok(())
+    }
+
+    fn cross_entropy(
+        &self,
+        shape: HeadShape,
+        x: View<'_, Buf>,
+        w: View<'_, Buf>,
+        targets: &Vec<u32>,
+        mut losses: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        cross_entropy::forward(self, shape, x.slice(), w.slice(), targets, losses.slice());
+        Ok(())
+    }
+
+    fn cross_entropy_backward(
+        &self,
+        shape: HeadShape,
+        x: View<'_, Buf>,
+        w: View<'_, Buf>,
+        targets: &Vec<u32>,
+        scale: f32,
+        mut losses: ViewMut<'_, Buf>,
+        mut dx: ViewMut<'_, Buf>,
+        mut dw: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        let grads = (dx.slice(), dw.slice());
+        cross_entropy::forward_backward(
+            self,
+            shape,
+            (x.slice(), w.slice()),
+            targets,
+            scale,
+            losses.slice(),
+            grads,
+        );
+        Ok(())
+    }
+
+    fn embedding(
+        &self,
+        width: usize,
+        table: View<'_, Buf>,
+        tokens: &Vec<u32>,
+        mut out: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        embedding::forward(width, table.slice(), tokens, out.slice());
+        Ok(())
+    }
+
+    fn embedding_backward(
+        &self,
+        width: usize,
+        tokens: &Vec<u32>,
+        dy: View<'_, Buf>,
+        mut dtable: ViewMut<'_, Buf>,
+    ) -> Result<(), Error> {
+        embedding::backward(width, tokens, dy.slice(), dtable.slice());
+        Ok(())
+    }
+
+    fn sum_of_squares(&self, values: View<'_, Buf>) -> Result<f64, Error> {
+        Ok(sum_of_squares::sum_of_squares(self, values.slice()))
+    }
+
+    fn adamw(
+        &self,
+        step: &AdamWStep,
+        params: &mut Buf,
+        grads: &Buf,
+        m: &mut Buf,
+        v: &mut Buf,
+    ) -> Result<(), Error> {
+        adamw::update(self, step, params, grads, m, v);
+        Ok(())
+    }
+}

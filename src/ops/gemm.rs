@@ -1,0 +1,295 @@
+//! Blocked matrix multiply: both operands packed into panels, tiles computed in parallel.
+//!
+//! C\[i\]\[j\] is a sum over blocks of k in order, within a block over p in order. Block sizes
+//! are constants, so the bits of an element depend on its row of A, its column of B and k: not
+//! on the thread count, nor on how many other rows or columns are computed with it.
+#![expect(unsafe_code, reason = "tiles of one buffer are written from many tasks")]
+
+use rayon::prelude::*;
+
+use super::Write;
+use super::cpu::Cpu;
+use super::isa::Isa;
+use super::parallel::SharedMut;
+#[cfg(target_arch = "x86_64")]
+use super::tile::{Avx2Tile, Avx512Tile};
+use super::tile::{PANEL, PortableTile, Tile};
+
+/// Longest run of k in one panel: a panel of B then fits the first-level cache.
+const K_BLOCK: usize = 256;
+/// Rows and columns packed at a time: bounds scratch at 2 * 4096 * 256 values.
+const PACK_BLOCK: usize = 4096;
+/// Rows of C in one task (a multiple of every tile's MR): its part of A fits the second level.
+const TASK_ROWS: usize = 192;
+/// Columns of C in one task (a multiple of every tile's NR).
+const TASK_COLS: usize = 256;
+/// Panels packed by one task.
+const PACK_PANELS: usize = 8;
+
+/// A read-only matrix with strides: a matrix or its transpose.
+#[derive(Clone, Copy)]
+pub(crate) struct Matrix<'a> {
+    data: &'a [f32],
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// `data` as rows of `cols` values.
+    pub(crate) fn rows(data: &'a [f32], cols: usize) -> Self {
+        Self { data, row_stride: cols, col_stride: 1 }
+    }
+
+    /// The transpose of `data` seen as rows of `cols` values.
+    pub(crate) fn transposed(data: &'a [f32], cols: usize) -> Self {
+        Self { data, row_stride: 1, col_stride: cols }
+    }
+
+    fn transpose(self) -> Self {
+        Self { row_stride: self.col_stride, col_stride: self.row_stride, ..self }
+    }
+
+    fn holds(self, rows: usize, cols: usize) -> bool {
+        rows == 0
+            || cols == 0
+            || (rows - 1) * self.row_stride + (cols - 1) * self.col_stride < self.data.len()
+    }
+}
+
+/// C\[m, n\] = A\[m, k\] B\[k, n\], or C += A B; C is dense and row-major.
+pub(crate) fn gemm(
+    cpu: &Cpu,
+    (m, n, k): (usize, usize, usize),
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    c: &mut [f32],
+    write: Write,
+) {
+    assert!(a.holds(m, k) && b.holds(k, n) && c.len() == m * n, "operands match their sizes");
+    match cpu.isa() {
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => gemm_with::<Avx2Tile>(cpu, (m, n, k), a, b, c, write),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512 => gemm_with::<Avx512Tile>(cpu, (m, n, k), a, b, c, write),
+        _ => gemm_with::<PortableTile>(cpu, (m, n, k), a, b, c, write),
+    }
+}
+
+fn gemm_with<T: Tile>(
+    cpu: &Cpu,
+    (m, n, k): (usize, usize, usize),
+    a: Matrix<'_>,
+    b: Matrix<'_>,
+    c: &mut [f32],
+    write: Write,
+) {
+    if k == 0 {
+        if write == Write::Set {
+            c.fill(0.0);
+        }
+        return;
+    }
+    // Equal blocks: 512 + 8 would otherwise cost a block of 8.
+    let k_block = k.div_ceil(k.div_ceil(K_BLOCK)).next_multiple_of(8);
+    let padded = |len: usize, to: usize| len.min(PACK_BLOCK).next_multiple_of(to);
+    let mut a_panels = cpu.pool().take(padded(m, T::MR) * k_block);
+    let mut b_panels = cpu.pool().take(padded(n, T::NR) * k_block);
+    let out = SharedMut::new(c);
+    for n0 in (0..n).step_by(PACK_BLOCK) {
+        let cols = PACK_BLOCK.min(n - n0);
+        for m0 in (0..m).step_by(PACK_BLOCK) {
+            let rows = PACK_BLOCK.min(m - m0);
+            for k0 in (0..k).step_by(k_block) {
+                let depth = k_block.min(k - k0);
+                pack::<T>(
+                    (&mut a_panels, a, m0, rows),
+                    (&mut b_panels, b.transpose(), n0, cols),
+                    k0,
+                    depth,
+                );
+                let mode = if k0 == 0 { write } else { Write::Add };
+                let (a_panels, b_panels) = (&a_panels[..], &b_panels[..]);
+                let row_tasks = rows.div_ceil(TASK_ROWS);
+                let col_tasks = cols.div_ceil(TASK_COLS);
+                (0..row_tasks * col_tasks).into_par_iter().for_each(|task| {
+                    let (i0, j0) = (task / col_tasks * TASK_ROWS, task % col_tasks * TASK_COLS);
+                    let (i1, j1) = ((i0 + TASK_ROWS).min(rows), (j0 + TASK_COLS).min(cols));
+                    for j in (j0..j1).step_by(T::NR) {
+                        let b_panel = &b_panels[j * depth..][..T::NR * depth];
+                        for i in (i0..i1).step_by(T::MR) {
+                            let a_panel = &a_panels[i * depth..][..T::MR * depth];
+                            let (tile_rows, tile_cols) = (T::MR.min(rows - i), T::NR.min(cols - j));
+                            // SAFETY: panels hold MR and NR values per step (asserted by the
+                            // slices); the tile lies in C, and only this task writes it.
+                            unsafe {
+                                let at = out.at((m0 + i) * n + n0 + j);
+                                let (a, b) = (a_panel.as_ptr(), b_panel.as_ptr());
+                                if (tile_rows, tile_cols) == (T::MR, T::NR) {
+                                    T::run::<PANEL>(depth, a, T::MR, b, T::NR, at, n, mode);
+                                } else {
+                                    edge::<T>(depth, a, b, at, n, (tile_rows, tile_cols), mode);
+                                }
+                            }
+                        }
+                    }
+                });
+            }
+        }
+    }
+}
+
+/// A tile that C holds only in part: computed whole beside it, then copied.
+///
+/// # Safety
+/// As [`Tile::run`] for packed panels, with C holding `rows` x `cols` of the tile.
+unsafe fn edge<T: Tile>(
+    depth: usize,
+    a: *const f32,
+    b: *const f32,
+    c: *mut f32,
+    c_step: usize,
+    (rows, cols): (usize, usize),
+    write: Write,
+) {
+    let mut tile = [0.0f32; 12 * 32];
+    assert!(T::MR * T::NR <= tile.len(), "the largest tile is 12 x 32");
+    // SAFETY: the tile's own buffer is large enough; C is touched inside rows x cols only.
+    unsafe {
+        T::run::<PANEL>(depth, a, T::MR, b, T::NR, tile.as_mut_ptr(), T::NR, Write::Set);
+        for i in 0..rows {
+            for j in 0..cols {
+                let at = c.add(i * c_step + j);
+                let sum = tile[i * T::NR + j];
+                *at = if write == Write::Add { *at + sum } else { sum };
+            }
+        }
+    }
+}
+
+/// (panels, matrix, first row, rows): what one operand's packing needs.
+type Operand<'p, 'a> = (&'p mut [f32], Matrix<'a>, usize, usize);
+
+/// Packs steps `k0..k0 + depth` of both operands, in parallel.
+fn pack<T: Tile>(a: Operand<'_, '_>, b: Operand<'_, '_>, k0: usize, depth: usize) {
+    rayon::join(|| pack_operand(a, T::MR, k0, depth), || pack_operand(b, T::NR, k0, depth));
+}
+
+fn pack_operand(
+    (panels, matrix, first, rows): Operand<'_, '_>,
+    width: usize,
+    k0: usize,
+    depth: usize,
+) {
+    let used = rows.next_multiple_of(width) * depth;
+    let per_task = PACK_PANELS * width;
+    panels[..used].par_chunks_mut(per_task * depth).enumerate().for_each(|(task, chunk)| {
+        for (panel, out) in chunk.chunks_exact_mut(width * depth).enumerate() {
+            let row = task * per_task + panel * width;
+            pack_panel(out, matrix, (first + row, width.min(rows - row)), width, (k0, depth));
+        }
+    });
+}
+
+/// `out[p][i] = matrix[first + i][k0 + p]`, zero for the rows that the matrix lacks.
+fn pack_panel(
+    out: &mut [f32],
+    matrix: Matrix<'_>,
+    (first, rows): (usize, usize),
+    width: usize,
+    (k0, depth): (usize, usize),
+) {
+    let Matrix { data, row_stride, col_stride } = matrix;
+    if rows < width {
+        out.fill(0.0);
+    }
+    if row_stride == 1 {
+        for (p, step) in out.chunks_exact_mut(width).enumerate() {
+            let start = (k0 + p) * col_stride + first;
+            step[..rows].copy_from_slice(&data[start..start + rows]);
+        }
+    } else {
+        // Steps in blocks of 16, so that the block being written stays in the nearest cache
+        // while the rows are read along their own direction.
+        for p0 in (0..depth).step_by(16) {
+            let steps = 16.min(depth - p0);
+            let block = &mut out[p0 * width..(p0 + steps) * width];
+            for i in 0..rows {
+                let start = (first + i) * row_stride + (k0 + p0) * col_stride;
+                if col_stride == 1 {
+                    let source = &data[start..start + steps];
+                    for (step, &x) in block.chunks_exact_mut(width).zip(source) {
+                        step[i] = x;
+                    }
+                } else {
+                    for (p, step) in block.chunks_exact_mut(width).enumerate() {
+                        step[i] = data[start + p * col_stride];
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{cpus, noise};
+    use super::*;
+
+    #[test]
+    fn equals_the_plain_sum_on_odd_sizes() {
+        let sizes = [
+            (1, 1, 1),
+            (1, 33, 7),
+            (5, 1, 300),
+            (13, 31, 257),
+            (64, 96, 520),
+            (200, 300, 40),
+            (97, 65, 1),
+        ];
+        for cpu in cpus() {
+            for (m, n, k) in sizes {
+                let (a, b) = (noise(m * k, "a"), noise(k * n, "b"));
+                let start = noise(m * n, "c");
+                for (a_t, b_t) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let left = if a_t { Matrix::transposed(&a, m) } else { Matrix::rows(&a, k) };
+                    let right = if b_t { Matrix::transposed(&b, k) } else { Matrix::rows(&b, n) };
+                    let at = |x: Matrix<'_>, i, j| {
+                        f64::from(x.data[i * x.row_stride + j * x.col_stride])
+                    };
+                    for write in [Write::Set, Write::Add] {
+                        let mut c = start.clone();
+                        gemm(&cpu, (m, n, k), left, right, &mut c, write);
+                        for i in 0..m {
+                            for j in 0..n {
+                                let mut want: f64 =
+                                    (0..k).map(|p| at(left, i, p) * at(right, p, j)).sum();
+                                if write == Write::Add {
+                                    want += f64::from(start[i * n + j]);
+                                }
+                                let error = (f64::from(c[i * n + j]) - want).abs();
+                                assert!(error < 2e-6 * (k as f64).sqrt() + 1e-6, "{m} {n} {k}");
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_whatever_is_computed_with_it() {
+        let (m, n, k) = (150, 70, 300);
+        let (a, b) = (noise(m * k, "a"), noise(k * n, "b"));
+        for cpu in cpus() {
+            let mut whole = vec![0.0; m * n];
+            let right = Matrix::rows(&b, n);
+            gemm(&cpu, (m, n, k), Matrix::rows(&a, k), right, &mut whole, Write::Set);
+            for rows in [1, 7, 64] {
+                let mut part = vec![0.0; rows * n];
+                let left = Matrix::rows(&a[20 * k..(20 + rows) * k], k);
+                gemm(&cpu, (rows, n, k), left, right, &mut part, Write::Set);
+                assert_eq!(part, whole[20 * n..(20 + rows) * n]);
+            }
+        }
+    }
+}

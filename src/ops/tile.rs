@@ -1,0 +1,171 @@
+//! The micro-kernels of the matrix multiply: one tile of C held in registers.
+#![expect(unsafe_code, reason = "SIMD intrinsics over raw panels")]
+
+use super::Write;
+
+/// Where the left operand's element (row i, step p) stands.
+pub(crate) const PANEL: bool = false;
+/// As [`PANEL`]: rows apart by the step, neighbours in p adjacent.
+pub(crate) const ROWS: bool = true;
+
+/// A matrix-multiply tile of one instruction path.
+pub(crate) trait Tile: Copy + Send + Sync + 'static {
+    /// Rows of the tile.
+    const MR: usize;
+    /// Columns of the tile.
+    const NR: usize;
+
+    /// C = A B or C += A B for one MR x NR tile: each element is the sum over p in order,
+    /// then added to C at once, so its bits depend on `k` alone.
+    ///
+    /// A\[i\]\[p\] is at `a + p * a_step + i` ([`PANEL`]) or `a + i * a_step + p` ([`ROWS`]),
+    /// B\[p\]\[j\] at `b + p * b_step + j`, C\[i\]\[j\] at `c + i * c_step + j`.
+    ///
+    /// # Safety
+    /// All these elements for i < MR, j < NR, p < k are readable, those of C writable and not
+    /// shared; the processor has the path.
+    #[expect(clippy::too_many_arguments, reason = "three strided operands")]
+    unsafe fn run<const A_LAYOUT: bool>(
+        k: usize,
+        a: *const f32,
+        a_step: usize,
+        b: *const f32,
+        b_step: usize,
+        c: *mut f32,
+        c_step: usize,
+        write: Write,
+    );
+}
+
+/// The plain tile: 4 x 8.
+#[derive(Clone, Copy)]
+pub(crate) struct PortableTile;
+
+impl Tile for PortableTile {
+    const MR: usize = 4;
+    const NR: usize = 8;
+
+    unsafe fn run<const A_LAYOUT: bool>(
+        k: usize,
+        a: *const f32,
+        a_step: usize,
+        b: *const f32,
+        b_step: usize,
+        c: *mut f32,
+        c_step: usize,
+        write: Write,
+    ) {
+        let mut acc = [[0.0f32; Self::NR]; Self::MR];
+        // SAFETY: every address is one that the contract of `run` lists.
+        unsafe {
+            for p in 0..k {
+                let b_row = &*b.add(p * b_step).cast::<[f32; Self::NR]>();
+                for (i, row) in acc.iter_mut().enumerate() {
+                    let x = *a.add(if A_LAYOUT { i * a_step + p } else { p * a_step + i });
+                    for j in 0..Self::NR {
+                        row[j] += x * b_row[j];
+                    }
+                }
+            }
+            for (i, row) in acc.iter().enumerate() {
+                let c_row = &mut *c.add(i * c_step).cast::<[f32; Self::NR]>();
+                for j in 0..Self::NR {
+                    c_row[j] = if write == Write::Add { c_row[j] + row[j] } else { row[j] };
+                }
+            }
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+pub(crate) use x86::{Avx2Tile, Avx512Tile};
+
+#[cfg(target_arch = "x86_64")]
+mod x86 {
+    use super::{Tile, Write};
+    use std::arch::x86_64::{
+        _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
+        _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
+        _mm512_setzero_ps, _mm512_storeu_ps,
+    };
+
+    macro_rules! x86_tile {
+        (
+            $(#[$doc:meta])* $name:ident, $feature:literal, $mr:literal, $lanes:literal,
+            $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident
+        ) => {
+            $(#[$doc])*
+            #[derive(Clone, Copy)]
+            pub(crate) struct $name;
+
+            impl Tile for $name {
+                const MR: usize = $mr;
+                const NR: usize = 2 * $lanes;
+
+                unsafe fn run<const A_LAYOUT: bool>(
+                    k: usize,
+                    a: *const f32,
+                    a_step: usize,
+                    b: *const f32,
+                    b_step: usize,
+                    c: *mut f32,
+                    c_step: usize,
+                    write: Write,
+                ) {
+                    #[target_feature(enable = $feature)]
+                    #[expect(clippy::too_many_arguments, reason = "three strided operands")]
+                    unsafe fn tile<const A_LAYOUT: bool>(
+                        k: usize,
+                        a: *const f32,
+                        a_step: usize,
+                        b: *const f32,
+                        b_step: usize,
+                        c: *mut f32,
+                        c_step: usize,
+                        write: Write,
+                    ) {
+                        let mut acc = [[$zero(); 2]; $mr];
+                        // SAFETY: every address is one that the contract of `run` lists.
+                        unsafe {
+                            for p in 0..k {
+                                let b_row = b.add(p * b_step);
+                                let b0 = $load(b_row);
+                                let b1 = $load(b_row.add($lanes));
+                                for i in 0..$mr {
+                                    let at = if A_LAYOUT { i * a_step + p } else { p * a_step + i };
+                                    let x = $splat(*a.add(at));
+                                    acc[i][0] = $fma(x, b0, acc[i][0]);
+                                    acc[i][1] = $fma(x, b1, acc[i][1]);
+                                }
+                            }
+                            for i in 0..$mr {
+                                let c_row = c.add(i * c_step);
+                                if write == Write::Add {
+                                    acc[i][0] = $add($load(c_row), acc[i][0]);
+                                    acc[i][1] = $add($load(c_row.add($lanes)), acc[i][1]);
+                                }
+                                $store(c_row, acc[i][0]);
+                                $store(c_row.add($lanes), acc[i][1]);
+                            }
+                        }
+                    }
+                    // SAFETY: the contract of `run`.
+                    unsafe { tile::<A_LAYOUT>(k, a, a_step, b, b_step, c, c_step, write) }
+                }
+            }
+        };
+    }
+
+    x86_tile!(
+        /// 6 x 16: 12 of the 16 registers are sums.
+        Avx2Tile, "avx2,fma", 6, 8,
+        _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps,
+        _mm256_add_ps
+    );
+    x86_tile!(
+        /// 12 x 32: 24 of the 32 registers are sums.
+        Avx512Tile, "avx512f", 12, 16,
+        _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps,
+        _mm512_add_ps
+    );
+}
