@@ -31,10 +31,6 @@ pub fn estimate(protocol: &Protocol, tokens: Option<u64>, keep_weights: bool) ->
     // Stories are appended until max_tokens are held, so at least so many are there.
     let steps = tokens.or(protocol.data.train.max_tokens).map(|n| t.steps(n)).or(t.max_steps);
     let train_tokens = steps.map(|steps| t.tokens(steps));
-    // DESIGN section 4: (6 N + 6 layers heads head_dim seq_len) a token: forward and backward
-    // of all weights, and of causal attention at half the square.
-    let per_token = 6.0 * parameters as f64
-        + 6.0 * m.layers as f64 * m.heads as f64 * m.head_dim as f64 * t.seq_len as f64;
     let longest = protocol.eval.lengths.iter().copied().max().unwrap_or(0);
     let micro_batch = usize::try_from(t.micro_batch_size).unwrap_or(usize::MAX);
     let seq_len = usize::try_from(t.seq_len).unwrap_or(usize::MAX);
@@ -46,8 +42,17 @@ pub fn estimate(protocol: &Protocol, tokens: Option<u64>, keep_weights: bool) ->
         steps,
         train_tokens,
         tokens_known,
-        flops: train_tokens.map(|n| per_token * n as f64),
+        flops: train_tokens.map(|n| flops_per_token(protocol) * n as f64),
         peak_memory_bytes,
         disk_bytes: if keep_weights { parameters.saturating_mul(4) } else { 0 } + (1 << 20),
     }
+}
+
+/// Floating-point operations a training token: 6 N + 6 layers heads head_dim seq_len, forward
+/// and backward of all weights, and of causal attention at half the square (DESIGN section 4).
+#[must_use]
+pub fn flops_per_token(protocol: &Protocol) -> f64 {
+    let (m, t) = (&protocol.model, &protocol.train);
+    6.0 * m.num_parameters() as f64
+        + 6.0 * m.layers as f64 * m.heads as f64 * m.head_dim as f64 * t.seq_len as f64
 }

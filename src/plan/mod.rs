@@ -21,8 +21,8 @@ use crate::spec::check;
 use crate::spec::node::Node;
 use crate::spec::types::Spec;
 
-pub use compare::{Origin, hold_fixed, resolved_keys, resolved_toml};
-pub use estimate::{Estimate, estimate};
+pub use compare::{Origin, hold_fixed, origin, resolved_keys, resolved_toml};
+pub use estimate::{Estimate, estimate, flops_per_token};
 pub use protocol::{Contents, Identity, NUMERICS_VERSION, Protocol, eval_id};
 pub use resolve::{Resolved, ResolvedConfig, steps_problem};
 

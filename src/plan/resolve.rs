@@ -8,7 +8,9 @@ use crate::results::{Guard, Rule, SeedShare, WinRule};
 use crate::spec::node::Node;
 use crate::spec::types::{Chunks, Spec, Tokenizer};
 use crate::spec::{check, files, load};
-use crate::train::{Decay, Order, Precision};
+use crate::data::OrderKind;
+use crate::optim::Decay;
+use crate::train::Precision;
 use crate::{eval, model, train};
 
 use super::expand::PointDocument;
@@ -110,7 +112,7 @@ fn train_config(spec: &Spec) -> Option<train::Config> {
         micro_batch_size: s.micro_batch_size.unwrap_or(batch_size),
         epochs: s.epochs.unwrap_or(1),
         max_steps: s.max_steps,
-        order: s.order.unwrap_or(Order::Shuffled),
+        order: s.order.unwrap_or(OrderKind::Shuffled),
         lr: s.lr?,
         warmup_frac: s.warmup_frac.unwrap_or(0.02),
         decay: s.decay.unwrap_or(Decay::Cosine),

@@ -48,6 +48,9 @@ pub struct Record {
     /// The token streams; `None` if imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data: Option<DataIdentity>,
+    /// The evaluation part of the protocol as far as `eval` holds it; `None` if imported.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluation: Option<serde_json::Value>,
     /// Metrics by evaluation length.
     pub eval: BTreeMap<u64, Evaluation>,
 }
@@ -167,6 +170,9 @@ pub struct Provenance {
     /// Training tokens a second, by the median step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_s: Option<f64>,
+    /// Floating-point operations a second, by the same step: what time estimates go by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flops_per_s: Option<f64>,
     /// Where imported or taken-over results came from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,

@@ -170,7 +170,7 @@ fn train(
             last_checkpoint = Instant::now();
         }
         if stopping && done < context.steps {
-            log.speed(protocol.tokens(1), &mut durations);
+            log.speed(&context.run.point.resolved.protocol, &mut durations);
             log.end(done, "interrupted")?;
             return Ok(Ending::Interrupted { step: done });
         }
@@ -184,7 +184,7 @@ fn train(
         weights::save(&dir.weights(), session.layout(), &session.weights()?)
             .map_err(|e| executor::Error::Environment(e.to_string()))?;
     }
-    log.speed(protocol.tokens(1), &mut durations);
+    log.speed(&context.run.point.resolved.protocol, &mut durations);
     let training = Training {
         steps: context.steps,
         tokens: protocol.tokens(context.steps),

@@ -7,6 +7,7 @@
 use crate::freq::FrequencySet;
 use crate::model::Layout;
 use crate::plan::Protocol;
+use crate::train::StepNumbers;
 use crate::train::checkpoint::State;
 
 /// A failure of a device or of what it was given.
@@ -40,17 +41,6 @@ pub enum Start {
     Checkpoint(Box<State>),
     /// With trained weights, to evaluate only.
     Trained(Vec<f32>),
-}
-
-/// The numbers of one optimiser step.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct StepNumbers {
-    /// Learning rate.
-    pub lr: f64,
-    /// Mean cross-entropy of the batch before the step, nats a token.
-    pub loss: f64,
-    /// Global gradient norm before clipping.
-    pub grad_norm: f64,
 }
 
 /// A device that can train and evaluate.

@@ -5,14 +5,16 @@
 //! last, and everything before it can be done again to the same bytes.
 
 mod carry;
+mod device;
 pub mod executor;
 mod interpret;
 mod provenance;
 pub mod state;
 
 pub use carry::Ending;
+pub use device::Cpu;
+pub use provenance::{measured_flops_per_s, now};
 pub use interpret::{Observer, Options, Outcome, run, run_dir, select};
-pub use provenance::now;
 
 use crate::{data, fs, results};
 

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::plan::NUMERICS_VERSION;
-use crate::results::{Attempt, Provenance, RunDir, store};
+use crate::plan::{NUMERICS_VERSION, Protocol, flops_per_token};
+use crate::results::{Attempt, Layout, Provenance, RunDir, store};
 
 /// Now, UTC, ISO 8601.
 #[must_use]
@@ -71,11 +71,12 @@ impl Log {
     }
 
     /// Sets the training speed from the durations of single steps.
-    pub fn speed(&mut self, tokens_a_step: u64, durations: &mut [Duration]) {
+    pub fn speed(&mut self, protocol: &Protocol, durations: &mut [Duration]) {
         durations.sort_unstable();
         if let Some(median) = durations.get(durations.len() / 2) {
-            let speed = tokens_a_step as f64 / median.as_secs_f64();
+            let speed = protocol.train.tokens(1) as f64 / median.as_secs_f64().max(1e-9);
             self.provenance.tokens_per_s = Some((speed * 10.0).round() / 10.0);
+            self.provenance.flops_per_s = Some((speed * flops_per_token(protocol)).round());
         }
     }
 
@@ -115,4 +116,21 @@ fn git() -> Option<String> {
     let commit = run(&["rev-parse", "HEAD"])?;
     let dirty = run(&["status", "--porcelain", "--untracked-files=no"])?;
     Some(if dirty.is_empty() { commit } else { format!("{commit}+dirty") })
+}
+
+/// Floating-point operations a second of this machine's latest training, by what its runs
+/// recorded; `None` if it has trained nothing here.
+#[must_use]
+pub fn measured_flops_per_s(layout: &Layout) -> Option<f64> {
+    let machine = machine();
+    let mut speeds: Vec<f64> = store::all_records(layout.root())
+        .into_iter()
+        .filter_map(|(dir, _)| {
+            let provenance = store::read_provenance(&dir).ok()??;
+            provenance.flops_per_s.filter(|_| provenance.machine == machine)
+        })
+        .filter(|speed| speed.is_finite() && *speed > 0.0)
+        .collect();
+    speeds.sort_by(f64::total_cmp);
+    speeds.get(speeds.len() / 2).copied()
 }

@@ -9,9 +9,11 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use crate::data::OrderKind;
 use crate::eval::Slicing;
+use crate::optim::Decay;
 use crate::results::Rule;
-use crate::train::{Decay, Order, Precision};
+use crate::train::Precision;
 
 /// An experiment: one TOML file.
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
@@ -156,7 +158,7 @@ pub struct Schedule {
     #[schemars(range(min = 1, max = 1_000_000_000_000u64))]
     pub max_steps: Option<u64>,
     /// Order of the rows. Default: "shuffled".
-    pub order: Option<Order>,
+    pub order: Option<OrderKind>,
     /// Peak learning rate.
     #[schemars(range(min = 0, max = 1_000_000))]
     pub lr: Option<f64>,

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::data::OrderKind;
+use crate::optim::Decay;
+
 /// The schedule of a protocol.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Config {
@@ -16,7 +19,7 @@ pub struct Config {
     /// Stop after so many steps.
     pub max_steps: Option<u64>,
     /// Order of the rows.
-    pub order: Order,
+    pub order: OrderKind,
     /// Peak learning rate.
     pub lr: f64,
     /// Share of the steps with a rising learning rate.
@@ -57,28 +60,6 @@ impl Config {
     pub fn tokens(&self, steps: u64) -> u64 {
         steps.saturating_mul(self.batch_size).saturating_mul(self.seq_len)
     }
-}
-
-/// Order of the training rows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Order {
-    /// A permutation for each seed and epoch.
-    Shuffled,
-    /// As in the text.
-    Sequential,
-}
-
-/// How the learning rate falls after the warm-up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Decay {
-    /// Half a cosine.
-    Cosine,
-    /// A straight line.
-    Linear,
-    /// Not at all.
-    Constant,
 }
 
 /// Precision of the matrix inputs; weights, statistics and losses are f32 in both.

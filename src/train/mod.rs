@@ -1,5 +1,9 @@
 //! Training: one run's steps, its state and its checkpoints.
 
+pub mod checkpoint;
 mod config;
+mod trainer;
+pub mod weights;
 
-pub use config::{Config, Decay, Order, Precision};
+pub use config::{Config, Precision};
+pub use trainer::{StepNumbers, Trainer};
