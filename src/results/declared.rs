@@ -119,6 +119,18 @@ pub enum Rule {
     Ci,
 }
 
+impl Rule {
+    /// The rule's name in a spec.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Seeds => "seeds",
+            Self::Ci => "ci",
+        }
+    }
+}
+
 /// A length at which a winner may not be much worse.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Guard {

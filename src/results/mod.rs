@@ -1,10 +1,25 @@
 //! What a run leaves on disk: the records, their format version, and where they lie.
+//!
+//! [`store`] reads and writes the files of one run, [`list`] what an experiment's folder holds,
+//! [`import`] brings in results measured elsewhere. Types: `run.json` is [`Record`], `lock.json`
+//! is [`Lock`].
 
 mod declared;
+pub mod import;
+mod layout;
+mod listing;
+mod lock;
 mod record;
+pub mod store;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use declared::{Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, WinRule};
+pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
+pub use listing::{Entry, Listing, Problem, list};
+pub use lock::{canonical_json, changed_keys, comparable_evaluation};
 pub use record::{
     Attempt, ChunkLoss, DataIdentity, Evaluation, Frequencies, PositionLoss, Provenance, Record,
     Status, Step, Training,
 };
+pub use store::ErrorKind;

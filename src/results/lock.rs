@@ -1,0 +1,475 @@
+//! Freezing a declaration, and saying in words what was changed later.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use serde_json::Value;
+
+use super::{Amendment, Config, Declared, Lock, Point, WinRule};
+
+impl Lock {
+    /// Freezes a declaration; `date` is UTC, ISO 8601.
+    #[must_use]
+    pub fn freeze(declared: Declared, date: &str) -> Self {
+        Self {
+            schema: Self::SCHEMA,
+            frozen: date.to_owned(),
+            declared_hash: declared.hash(),
+            declared,
+            amendments: Vec::new(),
+        }
+    }
+
+    /// The declaration as it stands after the last amendment.
+    #[must_use]
+    pub fn declared_now(&self) -> &Declared {
+        self.amendments.last().map_or(&self.declared, |amendment| &amendment.declared)
+    }
+
+    /// Every declaration that ever stood, oldest first.
+    pub fn versions(&self) -> impl Iterator<Item = &Declared> {
+        std::iter::once(&self.declared).chain(self.amendments.iter().map(|a| &a.declared))
+    }
+
+    /// The amendment that makes `declared` the declaration; `None` if it changes nothing that a
+    /// report could show. Pure: push it to `amendments` to make it stand.
+    #[must_use]
+    pub fn amend(&self, declared: &Declared, date: &str, after_results: bool) -> Option<Amendment> {
+        let changes = self.declared_now().changes_to(declared);
+        (!changes.is_empty()).then(|| Amendment {
+            date: date.to_owned(),
+            changes,
+            after_results,
+            declared: declared.clone(),
+        })
+    }
+
+    /// What forbids to add results of `declared` under the same names: a changed training part
+    /// of a point, or changed frequencies of a config, that `has_results` (point, config) says
+    /// have results. One entry a conflict, naming the keys. Empty: nothing forbids it.
+    pub fn conflicts(
+        &self,
+        declared: &Declared,
+        has_results: impl Fn(Option<&str>, &str) -> bool,
+    ) -> Vec<String> {
+        let mut conflicts = Vec::new();
+        let now = self.declared_now();
+        for (old, new) in paired_points(now, declared) {
+            let with_results: BTreeSet<&str> = old
+                .configs
+                .iter()
+                .map(|config| config.name.as_str())
+                .filter(|config| has_results(old.name.as_deref(), config))
+                .collect();
+            if with_results.is_empty() {
+                continue;
+            }
+            let place = place(new);
+            let keys = changed_keys(&old.training, &new.training);
+            if !keys.is_empty() {
+                conflicts
+                    .push(format!("{place}the training protocol differs: {}", keys.join(", ")));
+            }
+            for (was, is) in paired_configs(old, new) {
+                if was.vec_id != is.vec_id && with_results.contains(is.name.as_str()) {
+                    conflicts.push(format!("{place}{}", frequencies_changed(was, is)));
+                }
+            }
+        }
+        conflicts
+    }
+}
+
+impl Declared {
+    /// blake3 of the canonical JSON (sorted keys, no spaces), in hexadecimal.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        canonical_hash(&serde_json::to_value(self).expect("Declared has string keys only"))
+    }
+
+    /// What differs from `self` to `new`, in words, one entry a change; empty if only the order
+    /// of seeds, configs or points does.
+    #[must_use]
+    pub fn changes_to(&self, new: &Self) -> Vec<String> {
+        let mut changes = Vec::new();
+        set_changes(&mut changes, "seeds", &self.seeds, &new.seeds);
+        point_changes(&mut changes, self, new);
+        set_changes(&mut changes, "report lengths", &self.report_lengths, &new.report_lengths);
+        value_change(&mut changes, "std_ddof", self.std_ddof, new.std_ddof);
+        win_changes(&mut changes, &self.win, &new.win);
+        changes
+    }
+
+    /// The point of a name.
+    #[must_use]
+    pub fn point(&self, name: Option<&str>) -> Option<&Point> {
+        self.points.iter().find(|point| point.name.as_deref() == name)
+    }
+}
+
+impl Point {
+    /// The protocol ids under which results of this point may stand: its own, and those of
+    /// earlier declarations that differ from it in lengths and chunks alone. A perplexity does
+    /// not depend on the other lengths; chunks are held against each other length by length.
+    #[must_use]
+    pub fn compatible_protocols<'a>(&'a self, lock: Option<&'a Lock>) -> BTreeSet<&'a str> {
+        let key = |point: &Self| {
+            let evaluation = comparable_evaluation(&point.evaluation);
+            (canonical_json(&point.training), canonical_json(&evaluation))
+        };
+        let own = key(self);
+        let earlier = lock.into_iter().flat_map(Lock::versions);
+        earlier
+            .filter_map(|declared| declared.point(self.name.as_deref()))
+            .filter(|point| key(point) == own)
+            .chain([self])
+            .map(|point| point.protocol.as_str())
+            .collect()
+    }
+}
+
+/// blake3 of a JSON value's canonical form.
+pub(super) fn canonical_hash(value: &Value) -> String {
+    blake3::hash(canonical_json(value).as_bytes()).to_hex().to_string()
+}
+
+/// A JSON value with sorted keys and no spaces: equal values give equal texts.
+#[must_use]
+pub fn canonical_json(value: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(map) => {
+                let by_key: BTreeMap<&String, &Value> = map.iter().collect();
+                Value::Object(by_key.into_iter().map(|(k, v)| (k.clone(), sorted(v))).collect())
+            }
+            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
+            other => other.clone(),
+        }
+    }
+    sorted(value).to_string()
+}
+
+/// The keys (dotted paths) whose values differ, each with both values: `schedule.lr: 0.001 → 0.003`.
+#[must_use]
+pub fn changed_keys(old: &Value, new: &Value) -> Vec<String> {
+    fn walk(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
+        if let (Value::Object(a), Value::Object(b)) = (old, new) {
+            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            for key in keys {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                walk(
+                    &path,
+                    a.get(key).unwrap_or(&Value::Null),
+                    b.get(key).unwrap_or(&Value::Null),
+                    out,
+                );
+            }
+        } else if canonical_json(old) != canonical_json(new) {
+            let path = if path.is_empty() { "protocol" } else { path };
+            out.push(format!("{path}: {} → {}", brief(old), brief(new)));
+        }
+    }
+    let mut out = Vec::new();
+    walk("", old, new, &mut out);
+    out
+}
+
+/// A value short enough for a message; an absent one reads `none`.
+fn brief(value: &Value) -> String {
+    const LONGEST: usize = 60;
+    if value.is_null() {
+        return "none".to_owned();
+    }
+    let text = canonical_json(value);
+    if text.chars().count() <= LONGEST {
+        return text;
+    }
+    text.chars().take(LONGEST).chain(['…']).collect()
+}
+
+fn paired_points<'a>(
+    old: &'a Declared,
+    new: &'a Declared,
+) -> impl Iterator<Item = (&'a Point, &'a Point)> {
+    let new_by_name: BTreeMap<_, _> = new.points.iter().map(|p| (p.name.as_deref(), p)).collect();
+    old.points
+        .iter()
+        .filter_map(move |point| new_by_name.get(&point.name.as_deref()).map(|new| (point, *new)))
+}
+
+fn paired_configs<'a>(
+    old: &'a Point,
+    new: &'a Point,
+) -> impl Iterator<Item = (&'a Config, &'a Config)> {
+    let new_by_name: BTreeMap<_, _> = new.configs.iter().map(|c| (c.name.as_str(), c)).collect();
+    old.configs
+        .iter()
+        .filter_map(move |config| new_by_name.get(config.name.as_str()).map(|new| (config, *new)))
+}
+
+fn place(point: &Point) -> String {
+    point.name.as_ref().map(|name| format!("{name}: ")).unwrap_or_default()
+}
+
+fn frequencies_changed(was: &Config, is: &Config) -> String {
+    format!("frequencies of {} changed: {} → {}", is.name, was.expression, is.expression)
+}
+
+fn point_changes(changes: &mut Vec<String>, old: &Declared, new: &Declared) {
+    let names = |declared: &Declared| -> Vec<String> {
+        declared.points.iter().filter_map(|point| point.name.clone()).collect()
+    };
+    set_changes(changes, "points", &names(old), &names(new));
+    if old.points.iter().any(|p| p.name.is_none()) != new.points.iter().any(|p| p.name.is_none()) {
+        let now = if new.points.iter().any(|p| p.name.is_none()) { "no longer" } else { "now" };
+        changes.push(format!("the experiment {now} sweeps protocols"));
+    }
+    for (old_point, new_point) in paired_points(old, new) {
+        let place = place(new_point);
+        let mut own = Vec::new();
+        let names = |point: &Point| -> Vec<String> {
+            point.configs.iter().map(|config| config.name.clone()).collect()
+        };
+        set_changes(&mut own, "configs", &names(old_point), &names(new_point));
+        config_changes(&mut own, old_point, new_point);
+        let training = changed_keys(&old_point.training, &new_point.training);
+        if !training.is_empty() {
+            own.push(format!("training protocol changed: {}", training.join(", ")));
+        }
+        let lengths = own.len();
+        length_changes(&mut own, old_point, new_point);
+        let evaluation = changed_keys(
+            &comparable_evaluation(&old_point.evaluation),
+            &comparable_evaluation(&new_point.evaluation),
+        );
+        if !evaluation.is_empty() {
+            own.push(format!("evaluation changed: {}", evaluation.join(", ")));
+        }
+        let protocol_changed = old_point.protocol != new_point.protocol;
+        if protocol_changed && training.is_empty() && own.len() == lengths {
+            own.push(format!("protocol id: {} → {}", old_point.protocol, new_point.protocol));
+        }
+        numerics_change(&mut own, old, old_point, new, new_point, training.is_empty());
+        changes.extend(own.into_iter().map(|change| format!("{place}{change}")));
+    }
+}
+
+fn config_changes(changes: &mut Vec<String>, old: &Point, new: &Point) {
+    for (was, is) in paired_configs(old, new) {
+        if was.vec_id != is.vec_id {
+            changes.push(frequencies_changed(was, is));
+        } else if was.expression != is.expression {
+            changes.push(format!(
+                "{} rewritten, same frequencies: {} → {}",
+                is.name, was.expression, is.expression
+            ));
+        }
+        value_change(changes, &format!("baseline of {}", is.name), &was.baseline, &is.baseline);
+    }
+}
+
+fn length_changes(changes: &mut Vec<String>, old: &Point, new: &Point) {
+    let lengths = |point: &Point| -> Vec<u64> { point.lengths.keys().copied().collect() };
+    set_changes(changes, "evaluation lengths", &lengths(old), &lengths(new));
+    let words = |chunks: &Option<u64>| chunks.map_or("all".to_owned(), |n| n.to_string());
+    for (length, was) in &old.lengths {
+        if let Some(is) = new.lengths.get(length) {
+            value_change(changes, &format!("chunks at {length}"), words(was), words(is));
+        }
+    }
+}
+
+/// Train ids that moved although nothing in the declaration did: another numerics version.
+fn numerics_change(
+    changes: &mut Vec<String>,
+    old: &Declared,
+    old_point: &Point,
+    new: &Declared,
+    new_point: &Point,
+    same_training: bool,
+) {
+    let moved = same_training
+        && paired_configs(old_point, new_point).filter(|(a, b)| a.vec_id == b.vec_id).any(
+            |(was, is)| {
+                let by_seed: BTreeMap<_, _> = new.seeds.iter().zip(&is.train_ids).collect();
+                old.seeds
+                    .iter()
+                    .zip(&was.train_ids)
+                    .any(|(seed, id)| by_seed.get(seed).is_some_and(|new_id| *new_id != id))
+            },
+        );
+    if moved {
+        changes.push("train ids changed with nothing else: another numerics version".to_owned());
+    }
+}
+
+fn win_changes(changes: &mut Vec<String>, old: &WinRule, new: &WinRule) {
+    let rule = |win: &WinRule| win.rule.name();
+    value_change(changes, "win rule", rule(old), rule(new));
+    value_change(changes, "win rule, primary_length", old.primary_length, new.primary_length);
+    let guard = |win: &WinRule| {
+        win.guard.map_or("none".to_owned(), |guard| {
+            format!("at most {} % worse at {}", guard.max_worse_pct, guard.length)
+        })
+    };
+    value_change(changes, "win rule, guard", guard(old), guard(new));
+    value_change(changes, "win rule, max_std_over_gap", old.max_std_over_gap, new.max_std_over_gap);
+    value_change(changes, "win rule, min_seeds_better", old.min_seeds_better, new.min_seeds_better);
+}
+
+fn value_change<T: Display + PartialEq>(changes: &mut Vec<String>, what: &str, old: T, new: T) {
+    if old != new {
+        changes.push(format!("{what}: {old} → {new}"));
+    }
+}
+
+fn set_changes<T: Display + Ord>(changes: &mut Vec<String>, what: &str, old: &[T], new: &[T]) {
+    let before: BTreeSet<&T> = old.iter().collect();
+    let after: BTreeSet<&T> = new.iter().collect();
+    for (verb, these, without) in [("added", new, &before), ("removed", old, &after)] {
+        let list: Vec<String> =
+            these.iter().filter(|item| !without.contains(item)).map(T::to_string).collect();
+        if !list.is_empty() {
+            changes.push(format!("{what} {verb}: {}", list.join(", ")));
+        }
+    }
+}
+
+/// An evaluation part without the keys `lengths` and `chunks`, wherever they stand: what must
+/// agree for two perplexities at one length, over one number of chunks, to be comparable.
+#[must_use]
+pub fn comparable_evaluation(evaluation: &Value) -> Value {
+    match evaluation {
+        Value::Object(map) => Value::Object(
+            map.iter()
+                .filter(|(key, _)| !matches!(key.as_str(), "lengths" | "chunks"))
+                .map(|(key, value)| (key.clone(), comparable_evaluation(value)))
+                .collect(),
+        ),
+        other => other.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::testing::{GEO, HYBRID, config, declared};
+    use crate::results::{Rule, SeedShare};
+
+    fn changed(edit: impl FnOnce(&mut Declared)) -> Vec<String> {
+        let mut new = declared();
+        edit(&mut new);
+        declared().changes_to(&new)
+    }
+
+    #[test]
+    fn every_kind_of_change_is_said_in_words() {
+        let add_seeds = |d: &mut Declared| d.seeds.extend([4, 5]);
+        assert_eq!(changed(add_seeds), ["seeds added: 4, 5"]);
+        assert_eq!(changed(|d| d.seeds = vec![42, 123]), ["seeds removed: 7"]);
+        let add = |d: &mut Declared| d.points[0].configs.push(config("new", GEO, &[42, 123, 7]));
+        assert_eq!(changed(add), ["configs added: new"]);
+        assert_eq!(
+            changed(|d| {
+                d.points[0].lengths.insert(32768, Some(10));
+                d.points[0].lengths.insert(2048, None);
+                d.points[0].protocol = "p1".to_owned();
+            }),
+            ["evaluation lengths added: 32768", "chunks at 2048: 10 → all"]
+        );
+        assert_eq!(
+            changed(|d| {
+                d.win.rule = Rule::Seeds;
+                d.win.guard = None;
+                d.win.max_std_over_gap = 1.0;
+                d.win.min_seeds_better = SeedShare { num: 1, den: 2 };
+                d.win.primary_length = 8192;
+                d.std_ddof = 0;
+                d.report_lengths = vec![8192];
+            }),
+            [
+                "report lengths added: 8192",
+                "report lengths removed: 2048, 16384",
+                "std_ddof: 1 → 0",
+                "win rule: auto → seeds",
+                "win rule, primary_length: 16384 → 8192",
+                "win rule, guard: at most 1 % worse at 2048 → none",
+                "win rule, max_std_over_gap: 0.5 → 1",
+                "win rule, min_seeds_better: 2/3 → 1/2",
+            ]
+        );
+        assert_eq!(
+            changed(|d| {
+                d.points[0].training["schedule"]["lr"] = serde_json::json!(3e-4);
+                d.points[0].evaluation["slicing"] = serde_json::json!("sliding");
+                d.points[0].protocol = "p1".to_owned();
+            }),
+            [
+                "training protocol changed: schedule.lr: 0.0006 → 0.0003",
+                "evaluation changed: slicing: \"sequential\" → \"sliding\"",
+            ]
+        );
+        assert_eq!(
+            changed(|d| d.points[0].configs[1].vec_id = "v".to_owned()),
+            ["frequencies of hybrid_a0.2_t100k changed: hybrid_a0.2_t100k() → hybrid_a0.2_t100k()"]
+        );
+        assert_eq!(
+            changed(|d| d.points[0].configs[1].train_ids[0] = "t".to_owned()),
+            ["train ids changed with nothing else: another numerics version"]
+        );
+        assert_eq!(
+            changed(|d| d.points[0].name = Some("lr=1".to_owned())),
+            ["points added: lr=1", "the experiment now sweeps protocols"]
+        );
+        assert_eq!(
+            changed(|d| d.points[0].configs[2].baseline = HYBRID.to_owned()),
+            ["baseline of anchpoly_p3.9_omf0.3_t500k: geo_500k → hybrid_a0.2_t100k"]
+        );
+    }
+
+    #[test]
+    fn order_alone_is_no_amendment_and_amendments_build_on_each_other() {
+        let mut lock = Lock::freeze(declared(), "2026-01-01T00:00:00Z");
+        let mut new = declared();
+        new.seeds.reverse();
+        new.points[0].configs.reverse();
+        for config in &mut new.points[0].configs {
+            config.train_ids.reverse();
+        }
+        assert_eq!(lock.amend(&new, "2026-01-02T00:00:00Z", true), None);
+        new.seeds.push(9);
+        let amendment = lock.amend(&new, "2026-01-02T00:00:00Z", true).unwrap();
+        assert_eq!(amendment.changes, ["seeds added: 9"]);
+        assert!(amendment.after_results);
+        lock.amendments.push(amendment);
+        assert_eq!(lock.declared_now(), &new);
+        assert_eq!(lock.amend(&new, "2026-01-03T00:00:00Z", true), None);
+        assert_eq!(lock.versions().count(), 2);
+    }
+
+    #[test]
+    fn a_changed_training_part_conflicts_only_where_results_are() {
+        let lock = Lock::freeze(declared(), "2026-01-01T00:00:00Z");
+        let mut new = declared();
+        new.points[0].training["schedule"]["lr"] = serde_json::json!(1e-3);
+        new.points[0].configs[1].vec_id = "other".to_owned();
+        assert_eq!(lock.conflicts(&new, |_, _| false), Vec::<String>::new());
+        assert_eq!(
+            lock.conflicts(&new, |_, config| config == GEO),
+            ["the training protocol differs: schedule.lr: 0.0006 → 0.001"]
+        );
+        assert_eq!(lock.conflicts(&new, |_, config| config == HYBRID).len(), 2);
+        assert_eq!(lock.conflicts(&declared(), |_, _| true), Vec::<String>::new());
+    }
+
+    #[test]
+    fn the_hash_is_of_the_content_not_of_the_order_of_keys() {
+        let a = serde_json::json!({"b": 1, "a": {"d": 2.5, "c": [1, 2]}});
+        let b = serde_json::json!({"a": {"c": [1, 2], "d": 2.5}, "b": 1});
+        assert_eq!(canonical_json(&a), r#"{"a":{"c":[1,2],"d":2.5},"b":1}"#);
+        assert_eq!(canonical_hash(&a), canonical_hash(&b));
+        let mut other = declared();
+        other.win.max_std_over_gap = 1.0;
+        assert_ne!(declared().hash(), other.hash());
+    }
+}
