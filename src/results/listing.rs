@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::layout::{Layout, REPORT_DIR, SUPERSEDED_DIR};
+use super::layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
 use super::{Record, Status, store};
 use crate::fs;
 
@@ -56,6 +56,23 @@ pub fn list(layout: &Layout, experiment: &str) -> fs::Result<Listing> {
         walk(&root, &mut Vec::new(), experiment, &mut listing)?;
     }
     Ok(listing)
+}
+
+/// Every record that can be trusted, of all experiments under the results directory, first
+/// attempts only, with its folder. Folders that cannot be read hold none.
+#[must_use]
+pub fn all_records(layout: &Layout) -> Vec<(RunDir, Record)> {
+    let experiments = sorted_folders(layout.root()).unwrap_or_default();
+    let mut records = Vec::new();
+    for (experiment, folder) in experiments {
+        let listing = list(layout, &experiment).unwrap_or_default();
+        for entry in listing.entries.into_iter().filter(|entry| entry.attempt == 1) {
+            let run = folder.join(&entry.path);
+            let run = run.parent().expect("a record lies in a folder").to_owned();
+            records.push((RunDir(run), entry.record));
+        }
+    }
+    records
 }
 
 fn walk(

@@ -376,6 +376,7 @@ mod tests {
             status,
             train: None,
             data: None,
+            evaluation: None,
             eval: BTreeMap::from([(16384, evaluation.clone()), (2048, evaluation)]),
         }
     }

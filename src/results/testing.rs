@@ -80,6 +80,7 @@ pub(crate) fn record(config: &str, seed: u64, ppl: &[(u64, f64)]) -> Record {
         status: Status::Done,
         train: Some(Training { steps: 762, tokens: 49_938_432, final_loss: Some(1.9) }),
         data: None,
+        evaluation: None,
         eval,
     }
 }

@@ -181,7 +181,8 @@ fn train(
         None => store::read_train(dir)?.last().and_then(|step| step.loss),
     };
     if context.keep_weights {
-        weights::save(&dir.weights(), session.layout(), &session.weights()?)
+        let values = session.weights()?;
+        weights::save(&dir.weights(), session.layout(), &values)
             .map_err(|e| executor::Error::Environment(e.to_string()))?;
     }
     log.speed(&context.run.point.resolved.protocol, &mut durations);

@@ -8,7 +8,7 @@ use crate::train::checkpoint::State;
 use crate::train::{Precision, StepNumbers, Trainer, weights};
 
 /// Trains and evaluates on the CPU.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Cpu {
     backend: ops::Cpu,
 }

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use crate::plan::{NUMERICS_VERSION, Protocol, flops_per_token};
-use crate::results::{Attempt, Layout, Provenance, RunDir, store};
+use crate::results::{Attempt, Layout, Provenance, RunDir, all_records, store};
 
 /// Now, UTC, ISO 8601.
 #[must_use]
@@ -123,7 +123,7 @@ fn git() -> Option<String> {
 #[must_use]
 pub fn measured_flops_per_s(layout: &Layout) -> Option<f64> {
     let machine = machine();
-    let mut speeds: Vec<f64> = store::all_records(layout.root())
+    let mut speeds: Vec<f64> = all_records(layout)
         .into_iter()
         .filter_map(|(dir, _)| {
             let provenance = store::read_provenance(&dir).ok()??;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value as Json;
 
 use crate::plan::Run;
-use crate::results::{ChunkLoss, Layout, Record, RunDir, Status, store};
+use crate::results::{ChunkLoss, Layout, Record, RunDir, Status, all_records, store};
 use crate::train::checkpoint;
 
 /// What is left to do of a run.
@@ -91,7 +91,7 @@ impl Index {
     #[must_use]
     pub fn scan(layout: &Layout) -> Self {
         let mut index = Self::default();
-        for (dir, record) in store::all_records(layout.root()) {
+        for (dir, record) in all_records(layout) {
             index.add(&record, &dir);
         }
         index

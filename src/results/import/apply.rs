@@ -356,6 +356,7 @@ fn new_record(
         status: Status::Imported,
         train: None,
         data: None,
+        evaluation: None,
         eval: evaluations(run).collect(),
     }
 }

@@ -1,0 +1,104 @@
+//! `xp import`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec};
+use super::exit::{self, Exit};
+use crate::results::Frequencies;
+use crate::results::import::{self, Options, Taken};
+use crate::run::now;
+
+/// Bring in results measured elsewhere, marked as imported.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// {config: {length: ppl}} (with --seed), {"results": {config: {seed: {length: ppl}}}}, or a
+    /// runs.csv.
+    file: PathBuf,
+    /// The spec that the results belong to.
+    #[arg(long, value_name = "SPEC")]
+    spec: PathBuf,
+    /// The seed of a file that names none.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// The sweep point of a spec that sweeps protocols.
+    #[arg(long)]
+    point: Option<String>,
+    /// Leave out configs and seeds that the spec lacks.
+    #[arg(long)]
+    ignore_unknown: bool,
+    #[command(flatten)]
+    spec_args: SpecArgs,
+    #[command(flatten)]
+    results: ResultsArgs,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Carries out `xp import`.
+///
+/// # Errors
+/// A file that holds no results of the spec, native results in the way.
+pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
+    let parsed = import::parse_file(&args.file).map_err(exit_of)?;
+    let plan = planned_spec(&args.spec, &args.spec_args, global)?;
+    let mut frequencies = BTreeMap::new();
+    for config in plan.points.iter().flat_map(|point| &point.resolved.configs) {
+        let freq = &config.freq;
+        frequencies.entry(config.name.clone()).or_insert_with(|| Frequencies {
+            expression: freq.expression.clone(),
+            inv_freq: freq.inv_freq.clone(),
+            attention_scale: freq.attention_scale,
+            expr_id: freq.expr_id.clone(),
+            vec_id: freq.vec_id.clone(),
+        });
+    }
+    let options = Options {
+        seed: args.seed,
+        point: args.point.clone(),
+        ignore_unknown: args.ignore_unknown,
+        date: now(),
+    };
+    let layout = args.results.layout();
+    let outcome = import::import(&layout, &plan.declared(), &parsed, &frequencies, &options)
+        .map_err(exit_of)?;
+    if args.json {
+        return answer_json(&serde_json::to_value(&outcome).expect("a plain struct is JSON"));
+    }
+    let mut out = String::new();
+    let numbers: usize = outcome.runs.iter().map(|run| run.lengths).sum();
+    out.push_str(&format!(
+        "{}: {numbers} perplexities of {} runs into {}\n",
+        args.file.display(),
+        outcome.runs.len(),
+        layout.experiment(&plan.experiment).display()
+    ));
+    for (taken, words) in [
+        (Taken::New, "new"),
+        (Taken::AlreadyThere, "already there, the same"),
+        (Taken::Extended, "extended by further lengths"),
+        (Taken::FurtherAttempt, "other values than before: kept as a further attempt"),
+    ] {
+        match outcome.count(taken) {
+            0 => {}
+            n => out.push_str(&format!("  {n} {words}\n")),
+        }
+    }
+    for skipped in &outcome.skipped {
+        out.push_str(&format!("  left out: {skipped}\n"));
+    }
+    for change in &outcome.amended {
+        out.push_str(&format!("  amended: {change}\n"));
+    }
+    answer(&out)
+}
+
+fn exit_of(error: import::Error) -> Exit {
+    let code = match error.kind() {
+        crate::results::ErrorKind::Usage => exit::USAGE,
+        crate::results::ErrorKind::Environment => exit::ENVIRONMENT,
+        crate::results::ErrorKind::Integrity => exit::INTEGRITY,
+    };
+    Exit::new(code, error)
+}
