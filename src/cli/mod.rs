@@ -72,7 +72,13 @@ pub fn main() -> u8 {
         Command::Plan(args) => plan::run(&args, &global),
         Command::Run(args) => run::run(&args, &global),
         Command::Report(args) => report::run(&args, &global),
-        Command::Freq(args) => freq::run(&args, &global),
+        Command::Freq(args) => {
+            let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
+            match freq::run(&args, global.color_stderr(), &mut out, &mut err) {
+                0 => Ok(()),
+                code => Err(Exit::silent(u8::try_from(code).unwrap_or(exit::USAGE))),
+            }
+        }
         Command::Import(args) => import::run(&args, &global),
         Command::Diff(args) => diff::run(&args, &global),
         Command::Schema(args) => schema::run(&args),

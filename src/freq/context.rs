@@ -1,0 +1,73 @@
+//! What an expression is evaluated for.
+
+use std::ops::Range;
+
+use super::error::{CONTEXT, Error};
+
+/// Largest `head_dim`: far above any model's, and it bounds the work of one evaluation.
+pub const MAX_HEAD_DIM: u32 = 4096;
+
+/// The names of the context that arguments can use; a formula has variables of its own.
+pub(super) const NAMES: [&str; 3] = ["head_dim", "train_len", "target_len"];
+
+/// What an expression is evaluated for: the model and the lengths in tokens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Context {
+    /// Dimensions of an attention head: even, from 2 to [`MAX_HEAD_DIM`].
+    pub head_dim: u32,
+    /// Training length.
+    pub train_len: Option<u64>,
+    /// The length that is aimed at.
+    pub target_len: Option<u64>,
+    /// The present length, for families that depend on it at run time.
+    pub seq_len: Option<u64>,
+}
+
+impl Context {
+    /// A context without lengths.
+    #[must_use]
+    pub fn new(head_dim: u32) -> Self {
+        Self { head_dim, train_len: None, target_len: None, seq_len: None }
+    }
+
+    /// K, the number of frequencies: `head_dim / 2`.
+    #[must_use]
+    pub fn channels(&self) -> usize {
+        self.head_dim as usize / 2
+    }
+
+    /// The value of one of [`NAMES`], if it is known.
+    pub(super) fn value(&self, name: &str) -> Option<f64> {
+        match name {
+            "head_dim" => Some(f64::from(self.head_dim)),
+            "train_len" => self.train_len.map(|length| length as f64),
+            "target_len" => self.target_len.map(|length| length as f64),
+            _ => None,
+        }
+    }
+
+    /// Checks `head_dim`, for an expression that is `source_len` bytes long.
+    pub(super) fn check(&self, source_len: usize) -> Result<(), Error> {
+        if self.head_dim.is_multiple_of(2) && (2..=MAX_HEAD_DIM).contains(&self.head_dim) {
+            return Ok(());
+        }
+        Err(Error::new(
+            CONTEXT,
+            0..source_len,
+            format!("head_dim {} does not serve", self.head_dim),
+            "for this head_dim there is no set",
+        )
+        .help(format!("head_dim is even, from 2 to {MAX_HEAD_DIM}")))
+    }
+
+    /// `name`, a length, is used at `span` and not known.
+    pub(super) fn unknown_length(name: &str, span: Range<usize>) -> Error {
+        Error::new(
+            CONTEXT,
+            span,
+            format!("`{name}` is used, and no {name} is given"),
+            "not known here",
+        )
+        .help(format!("`xp freq` takes --{}; a spec gives it", name.replace('_', "-")))
+    }
+}

@@ -1,0 +1,168 @@
+//! Expression and context to a frequency set.
+
+use super::ast::{Argument, Expr, Scalar, Value};
+use super::checks;
+use super::context::Context;
+use super::error::{CONTEXT, Error, Errors, NOT_FINITE, RANGE};
+use super::families::{ArgumentValue, Call, Interval, Kind, Shape};
+use super::parser::{self, MAX_SOURCE_BYTES};
+use super::resolve;
+use super::set::{FrequencySet, expr_id, vec_id};
+use super::{canonical, error};
+
+/// Parses and types an expression.
+///
+/// # Errors
+/// Every error that can be found without a context; after an error of grammar only that one.
+pub fn parse(source: &str) -> Result<Expr, Vec<Error>> {
+    let (lets, body) = parser::program(source)?;
+    let expr = resolve::resolve(&lets, &body)?;
+    // What is printed must be readable again.
+    let length = canonical(&expr).len();
+    if length > MAX_SOURCE_BYTES {
+        return Err(vec![Error::new(
+            error::TOO_LARGE,
+            expr.name_span.0.clone(),
+            format!("the expression is {length} bytes long in canonical form"),
+            format!("at most {MAX_SOURCE_BYTES} bytes are taken"),
+        )]);
+    }
+    Ok(expr)
+}
+
+/// Evaluates an expression for a context.
+///
+/// # Errors
+/// Those of [`parse`], arguments out of range, a context that lacks something, and frequencies
+/// that are not finite, negative, zero where the family does not declare it, or above 2π.
+pub fn evaluate(source: &str, context: &Context) -> Result<FrequencySet, Vec<Error>> {
+    let expr = parse(source)?;
+    context.check(source.len()).map_err(|error| vec![error])?;
+    let mut evaluation = Evaluation { context, errors: Errors::default(), thetas: Vec::new() };
+    let shape = evaluation.expr(&expr);
+    let Evaluation { mut errors, mut thetas, .. } = evaluation;
+    if let Some(shape) = &shape {
+        errors.extend(checks::faults(shape, &expr));
+    }
+    errors.finish()?;
+    let shape = shape.expect("without an error there is a set");
+    thetas.sort_by(f64::total_cmp);
+    thetas.dedup();
+    let expression = canonical(&expr);
+    Ok(FrequencySet {
+        head_dim: context.head_dim,
+        expr_id: expr_id(&expression, &expr, context),
+        vec_id: vec_id(&shape.inv_freq, shape.attention_scale),
+        checks: checks::checks(&shape, &expr, context),
+        theta: if let [theta] = thetas[..] { Some(theta) } else { None },
+        thetas,
+        expression,
+        inv_freq: shape.inv_freq,
+        attention_scale: shape.attention_scale,
+    })
+}
+
+struct Evaluation<'a> {
+    context: &'a Context,
+    errors: Errors,
+    thetas: Vec<f64>,
+}
+
+impl<'a> Evaluation<'a> {
+    fn expr(&mut self, expr: &'a Expr) -> Option<Shape> {
+        let family = expr.family;
+        let before = self.errors.len();
+        if self.context.channels() < family.min_channels {
+            self.errors.push(Error::new(
+                CONTEXT,
+                expr.name_span.0.clone(),
+                format!(
+                    "{} divides by K - 1, and head_dim {} has K = {}",
+                    family.name,
+                    self.context.head_dim,
+                    self.context.channels()
+                ),
+                format!("needs head_dim >= {}", 2 * family.min_channels),
+            ));
+        }
+        let inner: Vec<_> = expr.inner.iter().map(|inner| self.expr(inner)).collect();
+        let values: Vec<_> =
+            expr.arguments.iter().map(|argument| self.argument(expr, argument)).collect();
+        if self.errors.len() > before {
+            return None;
+        }
+        let call = Call {
+            expr,
+            context: self.context,
+            inner: inner.into_iter().collect::<Option<_>>()?,
+            values: values.into_iter().collect::<Option<_>>()?,
+        };
+        match (family.eval)(&call) {
+            Ok(shape) => Some(shape),
+            Err(error) => {
+                self.errors.push(error);
+                None
+            }
+        }
+    }
+
+    fn argument(&mut self, expr: &Expr, argument: &'a Argument) -> Option<ArgumentValue<'a>> {
+        match &argument.value {
+            Value::Number(scalar) => {
+                let value = self.number(&argument.name, scalar)?;
+                let interval = match expr.family.param(&argument.name).map(|param| param.kind) {
+                    Some(Kind::Number(interval)) => interval,
+                    _ => Interval::ANY,
+                };
+                if !interval.contains(value) {
+                    self.errors.push(Error::new(
+                        RANGE,
+                        argument.span.0.clone(),
+                        format!(
+                            "`{}` of {} must be {interval}, not {}",
+                            argument.name,
+                            expr.family.name,
+                            canonical::number(value)
+                        ),
+                        "out of range",
+                    ));
+                    return None;
+                }
+                if argument.name == "theta" {
+                    self.thetas.push(value);
+                }
+                Some(ArgumentValue::Number(value))
+            }
+            Value::List(items) => {
+                let values: Vec<_> =
+                    items.iter().map(|item| self.number(&argument.name, item)).collect();
+                values.into_iter().collect::<Option<_>>().map(ArgumentValue::List)
+            }
+            Value::Choice(word) => Some(ArgumentValue::Choice(word)),
+            Value::Formula(formula) => Some(ArgumentValue::Formula(formula)),
+        }
+    }
+
+    /// A finite number of the context.
+    fn number(&mut self, parameter: &str, scalar: &Scalar) -> Option<f64> {
+        let before = self.errors.len();
+        scalar.names(&mut |name, span| {
+            if self.context.value(name).is_none() {
+                self.errors.push(Context::unknown_length(name, span.clone()));
+            }
+        });
+        if self.errors.len() > before {
+            return None;
+        }
+        let lookup = |name: &str| self.context.value(name).unwrap_or(f64::NAN);
+        let value = scalar.eval(&lookup);
+        if !value.is_finite() {
+            let what = if value.is_nan() { "not a number" } else { "infinite" };
+            let culprit = scalar.culprit(&lookup).span.0.clone();
+            let message = format!("the value of `{parameter}` is {what}");
+            self.errors.push(Error::new(NOT_FINITE, culprit, message, "not finite"));
+            return None;
+        }
+        Some(value)
+    }
+}

@@ -1,0 +1,111 @@
+//! What the function of a family is given, and what it returns.
+
+use std::ops::Range;
+
+use super::super::Context;
+use super::super::ast::{Expr, Scalar};
+use super::super::error::{Error, RANGE};
+
+/// A frequency set on its way through an expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Shape {
+    /// `inv_freq` of the K channels.
+    pub(in super::super) inv_freq: Vec<f64>,
+    /// Factor on cos and sin.
+    pub(in super::super) attention_scale: f64,
+}
+
+impl Shape {
+    /// Frequencies only: an attention scale of 1.
+    pub(super) fn plain(inv_freq: Vec<f64>) -> Self {
+        Self { inv_freq, attention_scale: 1.0 }
+    }
+
+    /// The same with other frequencies, channel by channel.
+    pub(super) fn map(&self, f: impl Fn(f64) -> f64) -> Self {
+        Self { inv_freq: self.inv_freq.iter().map(|w| f(*w)).collect(), ..self.clone() }
+    }
+}
+
+/// An evaluated argument.
+#[derive(Debug)]
+pub(in super::super) enum ArgumentValue<'a> {
+    Number(f64),
+    List(Vec<f64>),
+    Choice(&'static str),
+    Formula(&'a Scalar),
+}
+
+/// A call with evaluated arguments: types, ranges and completeness are checked.
+pub(in super::super) struct Call<'a> {
+    pub(in super::super) expr: &'a Expr,
+    pub(in super::super) context: &'a Context,
+    pub(in super::super) inner: Vec<Shape>,
+    /// In the order of `expr.arguments`.
+    pub(in super::super) values: Vec<ArgumentValue<'a>>,
+}
+
+impl Call<'_> {
+    /// K, the number of channels.
+    pub(super) fn channels(&self) -> usize {
+        self.context.channels()
+    }
+
+    /// A frequency for each k.
+    pub(super) fn per_channel(&self, f: impl Fn(f64) -> f64) -> Vec<f64> {
+        (0..self.channels()).map(|k| f(k as f64)).collect()
+    }
+
+    fn value(&self, name: &str) -> Option<&ArgumentValue<'_>> {
+        let at = self.expr.arguments.iter().position(|argument| argument.name == name)?;
+        self.values.get(at)
+    }
+
+    /// A number that may be absent.
+    pub(super) fn optional(&self, name: &str) -> Option<f64> {
+        match self.value(name) {
+            Some(ArgumentValue::Number(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// A number that is required or has a default.
+    pub(super) fn number(&self, name: &str) -> f64 {
+        self.optional(name).expect("a family reads numbers that its entry declares")
+    }
+
+    /// A choice that is required or has a default.
+    pub(super) fn choice(&self, name: &str) -> &'static str {
+        match self.value(name) {
+            Some(ArgumentValue::Choice(word)) => word,
+            _ => unreachable!("a family reads choices that its entry declares"),
+        }
+    }
+
+    /// The list of a parameter.
+    pub(super) fn list(&self, name: &str) -> &[f64] {
+        match self.value(name) {
+            Some(ArgumentValue::List(values)) => values,
+            _ => unreachable!("a family reads lists that its entry declares"),
+        }
+    }
+
+    /// The formula of a parameter.
+    pub(super) fn formula(&self, name: &str) -> &Scalar {
+        match self.value(name) {
+            Some(ArgumentValue::Formula(formula)) => formula,
+            _ => unreachable!("a family reads formulas that its entry declares"),
+        }
+    }
+
+    /// Where the value of a parameter stands; the family's name if it is not given.
+    pub(super) fn place(&self, name: &str) -> Range<usize> {
+        let argument = self.expr.arguments.iter().find(|argument| argument.name == name);
+        argument.map_or(&self.expr.name_span, |argument| &argument.span).0.clone()
+    }
+
+    /// Parameters that contradict each other.
+    pub(super) fn contradiction(&self, name: &str, message: String, label: &str) -> Error {
+        Error::new(RANGE, self.place(name), message, label)
+    }
+}

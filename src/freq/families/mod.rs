@@ -1,0 +1,261 @@
+//! The families: one [`Family`] each, and [`ALL`], the registry of them.
+//!
+//! To add a family, write its entry in a file of its own and list it in [`ALL`]. Argument
+//! checks, defaults, canonical form, suggestions, `xp freq --list` and the table of REFERENCE.md
+//! follow from the entry.
+
+mod anchored;
+mod call;
+mod combine;
+mod geo;
+mod given;
+mod listing;
+mod wrap;
+
+pub(super) use call::{ArgumentValue, Call, Shape};
+pub(super) use given::FORMULA_VARIABLES;
+pub use listing::{list, table};
+
+/// Every family, in the order of the reference. A name may occur with several versions.
+pub const ALL: &[Family] = &[
+    geo::GEO,
+    anchored::SIGMOID,
+    anchored::ANCHORED_POLY,
+    given::EXPR,
+    given::TABLE,
+    combine::MIX,
+    combine::MIX_LOG,
+    wrap::SCALE,
+    wrap::CLIP,
+];
+
+/// A family of frequency sets: everything the language knows of it.
+pub struct Family {
+    /// The name in expressions.
+    pub name: &'static str,
+    /// Part of the canonical form. A family whose numbers change gets a new version, and the old
+    /// one stays.
+    pub version: u32,
+    /// What it is, in one phrase.
+    pub summary: &'static str,
+    /// `inv_freq` of channel k, in the notation of REFERENCE.md.
+    pub formula: &'static str,
+    /// Where the formula is from.
+    pub source: &'static str,
+    /// Names of the families it takes, by position.
+    pub inner: &'static [&'static str],
+    /// Its parameters, in the order of the canonical form.
+    pub params: &'static [Param],
+    /// Whether further named numbers are taken, as variables of its formula.
+    pub own_params: bool,
+    /// Least number of channels: 2 if the formula divides by K - 1.
+    pub min_channels: usize,
+    /// Whether a frequency of zero is meant.
+    pub declares_zeros: bool,
+    /// An expression that evaluates at `head_dim` 4, for the reference and the tests.
+    pub example: &'static str,
+    /// The frequencies.
+    pub(super) eval: fn(&Call<'_>) -> Result<Shape, super::Error>,
+}
+
+/// A parameter of a family.
+pub struct Param {
+    /// The name in expressions.
+    pub name: &'static str,
+    /// What it means, in one phrase.
+    pub doc: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// Its value if it is not given.
+    pub default: Default,
+}
+
+/// What a parameter takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// A number of the interval, by name.
+    Number(Interval),
+    /// One of these words, by name.
+    Choice(&'static [&'static str]),
+    /// A list of finite numbers, by position.
+    List,
+    /// A formula in quotes, by position.
+    Formula,
+}
+
+impl Kind {
+    /// Whether the argument is given by position, after the families, and has no name.
+    pub(super) fn is_positional(self) -> bool {
+        matches!(self, Self::List | Self::Formula)
+    }
+}
+
+/// The value of a parameter that is not given.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Default {
+    /// It must be given.
+    Required,
+    /// None: the family does without.
+    Absent,
+    /// This number.
+    Number(f64),
+    /// This word.
+    Choice(&'static str),
+}
+
+/// The numbers that a parameter takes; always finite ones.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Interval {
+    lower: Option<Bound>,
+    upper: Option<Bound>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Bound {
+    at: f64,
+    included: bool,
+}
+
+impl Interval {
+    /// Any finite number.
+    pub const ANY: Self = Self { lower: None, upper: None };
+    /// Above zero.
+    pub const POSITIVE: Self = Self::above(0.0);
+    /// Zero and above.
+    pub const NOT_NEGATIVE: Self =
+        Self { lower: Some(Bound { at: 0.0, included: true }), upper: None };
+    /// From 0 to 1, both included.
+    pub const UNIT: Self = Self {
+        lower: Some(Bound { at: 0.0, included: true }),
+        upper: Some(Bound { at: 1.0, included: true }),
+    };
+
+    /// Above `at`.
+    #[must_use]
+    pub const fn above(at: f64) -> Self {
+        Self { lower: Some(Bound { at, included: false }), upper: None }
+    }
+
+    /// Whether `value` is finite and inside.
+    #[must_use]
+    pub fn contains(self, value: f64) -> bool {
+        let above = |bound: Bound| value > bound.at || (bound.included && value == bound.at);
+        let below = |bound: Bound| value < bound.at || (bound.included && value == bound.at);
+        value.is_finite() && self.lower.is_none_or(above) && self.upper.is_none_or(below)
+    }
+}
+
+impl std::fmt::Display for Interval {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let sign = |included, strict, or_equal| if included { or_equal } else { strict };
+        match (self.lower, self.upper) {
+            (None, None) => f.write_str("any number"),
+            (Some(low), None) => write!(f, "{} {}", sign(low.included, ">", ">="), low.at),
+            (None, Some(high)) => write!(f, "{} {}", sign(high.included, "<", "<="), high.at),
+            (Some(low), Some(high)) => {
+                let (above, below) =
+                    (sign(low.included, ">", ">="), sign(high.included, "<", "<="));
+                write!(f, "{above} {} and {below} {}", low.at, high.at)
+            }
+        }
+    }
+}
+
+impl Family {
+    /// The parameter of a name.
+    #[must_use]
+    pub fn param(&self, name: &str) -> Option<&'static Param> {
+        self.params.iter().find(|param| param.name == name)
+    }
+}
+
+impl PartialEq for Family {
+    fn eq(&self, other: &Self) -> bool {
+        (self.name, self.version) == (other.name, other.version)
+    }
+}
+
+impl std::fmt::Debug for Family {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}@{}", self.name, self.version)
+    }
+}
+
+/// The newest version of a family.
+pub(super) fn newest(name: &str) -> Option<&'static Family> {
+    ALL.iter().filter(|family| family.name == name).max_by_key(|family| family.version)
+}
+
+/// One version of a family.
+pub(super) fn find(name: &str, version: u32) -> Option<&'static Family> {
+    ALL.iter().find(|family| family.name == name && family.version == version)
+}
+
+/// Every family's name.
+pub(super) fn names() -> impl Iterator<Item = &'static str> {
+    ALL.iter().map(|family| family.name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::freq::{Context, ast::Function, canonical, evaluate, parse};
+
+    #[test]
+    fn entries_are_sound() {
+        for (i, family) in ALL.iter().enumerate() {
+            let name = family.name;
+            assert!(ALL[..i].iter().all(|other| other != family), "{name}: twice");
+            assert!(Function::named(name).is_none(), "{name}: also a function");
+            assert!(family.version >= 1 && !family.formula.is_empty() && !family.source.is_empty());
+            for (j, param) in family.params.iter().enumerate() {
+                assert!(family.params[..j].iter().all(|other| other.name != param.name));
+                assert!(!param.doc.is_empty(), "{name}.{}", param.name);
+                match (param.kind, param.default) {
+                    (Kind::Number(range), Default::Number(value)) => {
+                        assert!(range.contains(value) && value >= 0.0, "{name}.{}", param.name);
+                    }
+                    (Kind::Choice(words), Default::Choice(word)) => assert!(words.contains(&word)),
+                    (Kind::Number(_) | Kind::Choice(_), Default::Required | Default::Absent)
+                    | (Kind::List | Kind::Formula, Default::Required) => {}
+                    _ => panic!("{name}.{}: a default of another type", param.name),
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_example_evaluates_and_survives_its_canonical_form() {
+        for family in ALL {
+            let expr = parse(family.example).expect(family.example);
+            assert!(expr.family == family, "{}: not an example of it", family.example);
+            assert_eq!(parse(&canonical(&expr)).unwrap(), expr, "{}", family.example);
+            let context = Context { train_len: Some(2048), ..Context::new(4) };
+            let set = evaluate(family.example, &context).expect(family.example);
+            assert_eq!(set.inv_freq.len(), 2);
+        }
+    }
+
+    #[test]
+    fn too_few_channels_is_an_error_and_not_a_division_by_zero() {
+        for family in ALL.iter().filter(|family| family.min_channels > 1) {
+            let errors = evaluate(family.example, &Context::new(2)).unwrap_err();
+            assert_eq!(errors[0].code, "freq::context", "{}", family.example);
+        }
+    }
+
+    #[test]
+    fn intervals_say_what_they_contain() {
+        for (interval, text, inside, outside) in [
+            (Interval::ANY, "any number", -5.0, f64::NAN),
+            (Interval::above(1.0), "> 1", 1.5, 1.0),
+            (Interval::NOT_NEGATIVE, ">= 0", 0.0, -1e-300),
+            (Interval::UNIT, ">= 0 and <= 1", 1.0, 1.0 + f64::EPSILON),
+            (Interval::POSITIVE, "> 0", 1e-300, 0.0),
+        ] {
+            assert_eq!(interval.to_string(), text);
+            assert!(interval.contains(inside) && !interval.contains(outside), "{text}");
+            assert!(!interval.contains(f64::INFINITY), "{text}");
+        }
+    }
+}

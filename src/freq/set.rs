@@ -1,0 +1,70 @@
+//! An evaluated expression and its two ids.
+
+use super::ast::Expr;
+use super::context::Context;
+use super::error::Check;
+
+/// The frequencies of a `RoPE`, with what is known about them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FrequencySet {
+    /// The canonical form.
+    pub expression: String,
+    /// Dimensions of an attention head.
+    pub head_dim: u32,
+    /// The `head_dim / 2` angular frequencies, in radians a position.
+    pub inv_freq: Vec<f64>,
+    /// Factor on both cos and sin.
+    pub attention_scale: f64,
+    /// The base, if exactly one `theta` occurs.
+    pub theta: Option<f64>,
+    /// Every `theta` that occurs, ascending, each once.
+    pub thetas: Vec<f64>,
+    /// Hash of the canonical form and the context it depends on: provenance.
+    pub expr_id: String,
+    /// Hash of the f32 frequencies and the attention scale: what decides "the same set".
+    pub vec_id: String,
+    /// What is suspicious or worth knowing.
+    pub checks: Vec<Check>,
+}
+
+impl FrequencySet {
+    /// The frequencies rounded once to f32: what a model is given.
+    #[must_use]
+    pub fn inv_freq_f32(&self) -> Vec<f32> {
+        self.inv_freq.iter().map(|w| *w as f32).collect()
+    }
+
+    /// The number of positions of a turn of channel `k`; infinite if its frequency is 0.
+    #[must_use]
+    pub fn period(&self, k: usize) -> f64 {
+        std::f64::consts::TAU / self.inv_freq[k]
+    }
+}
+
+/// blake3 in hex of `xpfreq/1`, the canonical form, `head_dim=` and `train_len=`, each on a line
+/// and without a line end after the last. A `train_len` that is not given is written `none`.
+/// Only if the expression uses `target_len`, a line `target_len=` follows.
+pub(super) fn expr_id(canonical: &str, expr: &Expr, context: &Context) -> String {
+    let length = |length: Option<u64>| length.map_or("none".to_owned(), |l| l.to_string());
+    let mut text = format!(
+        "xpfreq/1\n{canonical}\nhead_dim={}\ntrain_len={}",
+        context.head_dim,
+        length(context.train_len)
+    );
+    if expr.mentions("target_len") {
+        text.push_str("\ntarget_len=");
+        text.push_str(&length(context.target_len));
+    }
+    blake3::hash(text.as_bytes()).to_hex().to_string()
+}
+
+/// blake3 in hex of the frequencies as little-endian f32 and the attention scale as
+/// little-endian f64.
+pub(super) fn vec_id(inv_freq: &[f64], attention_scale: f64) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for w in inv_freq {
+        hasher.update(&(*w as f32).to_le_bytes());
+    }
+    hasher.update(&attention_scale.to_le_bytes());
+    hasher.finalize().to_hex().to_string()
+}
