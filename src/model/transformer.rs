@@ -194,7 +194,8 @@ impl<B: Backend> Transformer<B> {
                 backend.linear(shape, all(&hidden, c * f), w, out, Write::Add)?;
             }
         }
-        // Aligned to the head's own chunks, so that each is one multiply.
+        let targets = targets(tokens, n);
+        // No longer than the head's own chunks, so that each is one multiply.
         let head_chunk = rows_per_chunk(self.config.vocab_size).min(chunk);
         for first in (0..n).step_by(head_chunk) {
             let c = head_chunk.min(n - first);
@@ -202,11 +203,11 @@ impl<B: Backend> Transformer<B> {
             let gain = weight(self.layout.final_norm, d);
             let out = all_mut(&mut normed, c * d);
             backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
-            let targets = backend.upload_tokens(&targets(tokens, n)[first..first + c])?;
+            let ids = backend.upload_tokens(&targets[first..first + c])?;
             let shape = HeadShape { rows: c, ..self.head_shape() };
             let w = weight(self.layout.head, vocabulary);
             let out = ViewMut::new(&mut losses, first, c);
-            backend.cross_entropy(shape, all(&normed, c * d), w, &targets, out)?;
+            backend.cross_entropy(shape, all(&normed, c * d), w, &ids, out)?;
         }
         let mut out = vec![0.0; n - 1];
         backend.download(all(&losses, n - 1), &mut out)?;

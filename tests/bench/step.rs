@@ -1,0 +1,90 @@
+//! Training throughput on the CPU: `cargo bench --bench step [-- SIZE...]`.
+//!
+//! Sizes S and M are models of the search's kind at 1/100 and 1/10 of its cost, X is the
+//! reference model itself. Prints the median step of a few, tokens/s, and GFLOP/s by the count
+//! of `DESIGN.md`: (6 N + 6 layers heads `head_dim` `seq_len`) a token.
+
+use std::time::Instant;
+
+use xp::model::{self, Config, Rope, Transformer};
+use xp::ops::{Backend, Cpu};
+use xp::optim::{AdamW, AdamWConfig, clip_factor, global_norm};
+
+struct Size {
+    name: &'static str,
+    config: Config,
+    rows: usize,
+    seq_len: usize,
+    steps: usize,
+}
+
+fn size(name: &'static str, shape: [usize; 5], rows: usize, seq_len: usize, steps: usize) -> Size {
+    let [layers, hidden_size, heads, intermediate_size, vocab_size] = shape;
+    let config = Config {
+        layers,
+        hidden_size,
+        heads,
+        head_dim: hidden_size / heads,
+        intermediate_size,
+        vocab_size,
+        norm_eps: 1e-6,
+        init_std: 0.02,
+        tie_embeddings: true,
+    };
+    Size { name, config, rows, seq_len, steps }
+}
+
+fn measure(Size { name, config, rows, seq_len, steps }: &Size) -> Result<(), xp::ops::Error> {
+    let half = config.head_dim / 2;
+    let inv_freq = (0..half).map(|k| 5e5f32.powf(-(k as f32) / half as f32)).collect();
+    let cpu = Cpu::new();
+    let mut model =
+        Transformer::new(cpu.clone(), config, &Rope { inv_freq, attention_scale: 1.0 })?;
+    let mut params = model::init(config, 42);
+    let constants = AdamWConfig { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
+    let mut optimiser = AdamW::new(&cpu, constants, params.len())?;
+    let count = rows * seq_len;
+    let tokens: Vec<u32> = (0..count).map(|i| (i * 7919 % config.vocab_size) as u32).collect();
+    let scale = 1.0 / (rows * (seq_len - 1)) as f32;
+    let mut grads = vec![0.0; params.len()];
+    let mut seconds = Vec::new();
+    for _ in 0..=*steps {
+        let start = Instant::now();
+        grads.fill(0.0);
+        model.forward_backward(&params, &tokens, *rows, scale, &mut grads)?;
+        let clip = clip_factor(global_norm(&cpu, &grads)?, 1.0);
+        optimiser.step(&cpu, &mut params, &grads, 6e-4, clip)?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.remove(0); // allocates
+    seconds.sort_by(f64::total_cmp);
+    let median = seconds[seconds.len() / 2];
+    let attention = 6 * config.layers * config.heads * config.head_dim * seq_len;
+    let flops = (6 * config.num_parameters() as usize + attention) as f64 * count as f64;
+    println!(
+        "{name}: {:.4} s a step (best {:.4}), {:.0} tokens/s, {:.1} GFLOP/s, {}, {} threads",
+        median,
+        seconds[0],
+        count as f64 / median,
+        flops / median * 1e-9,
+        cpu.device_class(),
+        rayon::current_num_threads(),
+    );
+    Ok(())
+}
+
+fn main() -> Result<(), xp::ops::Error> {
+    let asked: Vec<String> = std::env::args().skip(1).filter(|a| !a.starts_with('-')).collect();
+    let sizes = [
+        size("S", [2, 128, 4, 512, 4096], 8, 256, 15),
+        size("M", [4, 256, 4, 1024, 8192], 8, 512, 5),
+        size("X", [6, 512, 8, 2048, 50_304], 1, 2048, 3),
+    ];
+    for size in &sizes {
+        let default = size.name != "X" && asked.is_empty();
+        if default || asked.iter().any(|a| a == size.name) {
+            measure(size)?;
+        }
+    }
+    Ok(())
+}
