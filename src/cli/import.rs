@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec};
 use super::exit::{self, Exit};
 use crate::results::Frequencies;
-use crate::results::import::{self, Options, Taken};
+use crate::results::import::{self, Options, Parsed, Taken};
 use crate::run::now;
 
 /// Bring in results measured elsewhere, marked as imported.
@@ -41,7 +41,12 @@ pub struct Args {
 /// # Errors
 /// A file that holds no results of the spec, native results in the way.
 pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
-    let parsed = import::parse_file(&args.file).map_err(exit_of)?;
+    let bytes = crate::fs::read(&args.file).map_err(|e| match e.source.kind() {
+        std::io::ErrorKind::NotFound => Exit::new(exit::USAGE, e),
+        _ => e.into(),
+    })?;
+    let parsed =
+        Parsed::from_bytes(&args.file.display().to_string(), &bytes).map_err(exit_of)?;
     let plan = planned_spec(&args.spec, &args.spec_args, global)?;
     let mut frequencies = BTreeMap::new();
     for config in plan.points.iter().flat_map(|point| &point.resolved.configs) {
