@@ -124,7 +124,7 @@ pub fn prepare(
 /// What the cache knows of a split's tokens, without making or reading them.
 ///
 /// # Errors
-/// As [`identity`], or if the cache entry cannot be read or is of a newer version.
+/// As [`identity()`], or if the cache entry cannot be read or is of a newer version.
 pub fn cached(config: &Config, kind: SplitKind, cache: &Cache) -> Result<Option<TokenInfo>, Error> {
     let identity = identity(config, kind, &mut ContentHashes::default())?;
     let found = cache.tokens(identity).facts::<TokenFacts>()?;

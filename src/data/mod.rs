@@ -5,7 +5,7 @@
 //! content-addressed [`Cache`]; the [`TokenStream`] it returns is memory-mapped.
 //! [`Order`] says which rows of the stream make a batch, as a pure function of the step.
 //!
-//! What the tokens depend on is [`identity`]: contents and revisions, never names or paths.
+//! What the tokens depend on is [`identity()`]: contents and revisions, never names or paths.
 //! Documents are encoded one at a time, without special tokens, and appended in file order,
 //! so the stream does not depend on thread count, batch size or cache state.
 //!
