@@ -1,5 +1,7 @@
 //! The report as a whole: every format from fixed records, and what must never be claimed.
 
+use std::collections::BTreeMap;
+
 use super::*;
 use crate::results::import::{self, Parsed};
 use crate::results::testing::{ANCHORED, GEO, HYBRID, config, declared, record};
@@ -353,7 +355,7 @@ fn import_then_report_gives_the_files_of_the_contract() {
     let layout = Layout::new(dir.path());
     let parsed = Parsed::from_bytes("3cfg_3seed.csv", TABLE.as_bytes()).unwrap();
     let options = import::Options { date: DATE.to_owned(), ..import::Options::default() };
-    import::import(&layout, &declared(), &parsed, &Default::default(), &options).unwrap();
+    import::import(&layout, &declared(), &parsed, &BTreeMap::new(), &options).unwrap();
     let read = |declared: Declared| Input {
         lock: store::read_lock(&layout.lock(&declared.experiment)).unwrap(),
         listing: list(&layout, &declared.experiment).unwrap(),
@@ -372,8 +374,7 @@ fn import_then_report_gives_the_files_of_the_contract() {
     // The report's own runs.csv is what was imported, but for the protocol it now has.
     let runs = std::fs::read_to_string(&paths[1]).unwrap();
     let again = Parsed::from_bytes("runs.csv", runs.as_bytes()).unwrap();
-    let outcome =
-        import::import(&layout, &declared(), &again, &Default::default(), &options).unwrap();
+    let outcome = import::import(&layout, &declared(), &again, &BTreeMap::new(), &options).unwrap();
     assert_eq!(outcome.count(import::Taken::AlreadyThere), 9);
     // A report does not change what it reads, and says the same twice.
     let (again, _) = write_tree(&layout, &[read(declared())], &Format::ALL).unwrap();
@@ -382,6 +383,52 @@ fn import_then_report_gives_the_files_of_the_contract() {
     let (_, paths) = write_tree(&layout, &two, &[Format::Markdown]).unwrap();
     assert_eq!(paths.last().unwrap(), &dir.path().join("report/report.md"));
     assert_eq!(list(&layout, "3cfg_3seed").unwrap().problems, []);
+}
+
+/// The published tables themselves, where they are at hand.
+#[test]
+fn the_shared_reference_files_give_the_leaderboards_of_their_readme() {
+    let shared = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/reference");
+    if !shared.is_dir() {
+        eprintln!("skipped: ../shared/reference is not there");
+        return;
+    }
+    let parsed =
+        |name: &str| Parsed::from_bytes(name, &std::fs::read(shared.join(name)).unwrap()).unwrap();
+    let three = parsed("results_3cfg_3seed.json");
+    assert_eq!(three.runs, Parsed::from_bytes("t", TABLE.as_bytes()).unwrap().runs);
+
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let inputs = [("search_a", "results_A.json"), ("search_b", "results_B.json")].map(
+        |(experiment, file)| {
+            let parsed = parsed(file);
+            let mut declared = declared();
+            declared.experiment = experiment.to_owned();
+            declared.seeds = vec![42];
+            let names = parsed.runs.iter().map(|run| run.config.as_str());
+            declared.points[0].configs =
+                names.map(|name| config(name, "geo_500k_ALIGN", &[42])).collect();
+            let options = import::Options { date: DATE.to_owned(), ..Default::default() };
+            import::import(&layout, &declared, &parsed, &BTreeMap::new(), &options).unwrap();
+            let lock = store::read_lock(&layout.lock(experiment)).unwrap();
+            Input { declared, lock, listing: list(&layout, experiment).unwrap() }
+        },
+    );
+    let report = Report::build(&inputs);
+    for (experiment, best, gap_pct) in [(0, ANCHORED, 3.1), (1, HYBRID, 9.1)] {
+        let section = &report.experiments[experiment].sections[0];
+        let first = &section.rows[section.ranking[0]];
+        assert_eq!(first.config, best);
+        assert!((first.primary().unwrap().gap_pct.unwrap() - gap_pct).abs() < 0.05);
+        assert!(
+            section
+                .rows
+                .iter()
+                .all(|row| { row.is_baseline() || row.verdict == Some(Verdict::Exploratory) })
+        );
+    }
+    assert_eq!(report.leaderboard.unwrap().groups[0].entries.len(), 24);
 }
 
 #[test]

@@ -67,7 +67,7 @@ pub struct Case<'a> {
     pub config: &'a Arm,
     /// The baseline's seeds at the length.
     pub baseline: &'a Arm,
-    /// [`compare`] of the two.
+    /// [`super::compare`] of the two.
     pub comparison: &'a Comparison,
     /// The rule.
     pub win: &'a WinRule,
