@@ -95,7 +95,7 @@ impl Declared {
         set_changes(&mut changes, "seeds", &self.seeds, &new.seeds);
         point_changes(&mut changes, self, new);
         set_changes(&mut changes, "report lengths", &self.report_lengths, &new.report_lengths);
-        value_change(&mut changes, "std_ddof", self.std_ddof, new.std_ddof);
+        value_change(&mut changes, "std_ddof", &self.std_ddof, &new.std_ddof);
         win_changes(&mut changes, &self.win, &new.win);
         changes
     }
@@ -274,7 +274,7 @@ fn length_changes(changes: &mut Vec<String>, old: &Point, new: &Point) {
     let words = |chunks: &Option<u64>| chunks.map_or("all".to_owned(), |n| n.to_string());
     for (length, was) in &old.lengths {
         if let Some(is) = new.lengths.get(length) {
-            value_change(changes, &format!("chunks at {length}"), words(was), words(is));
+            value_change(changes, &format!("chunks at {length}"), &words(was), &words(is));
         }
     }
 }
@@ -305,19 +305,29 @@ fn numerics_change(
 
 fn win_changes(changes: &mut Vec<String>, old: &WinRule, new: &WinRule) {
     let rule = |win: &WinRule| win.rule.name();
-    value_change(changes, "win rule", rule(old), rule(new));
-    value_change(changes, "win rule, primary_length", old.primary_length, new.primary_length);
+    value_change(changes, "win rule", &rule(old), &rule(new));
+    value_change(changes, "win rule, primary_length", &old.primary_length, &new.primary_length);
     let guard = |win: &WinRule| {
         win.guard.map_or("none".to_owned(), |guard| {
             format!("at most {} % worse at {}", guard.max_worse_pct, guard.length)
         })
     };
-    value_change(changes, "win rule, guard", guard(old), guard(new));
-    value_change(changes, "win rule, max_std_over_gap", old.max_std_over_gap, new.max_std_over_gap);
-    value_change(changes, "win rule, min_seeds_better", old.min_seeds_better, new.min_seeds_better);
+    value_change(changes, "win rule, guard", &guard(old), &guard(new));
+    value_change(
+        changes,
+        "win rule, max_std_over_gap",
+        &old.max_std_over_gap,
+        &new.max_std_over_gap,
+    );
+    value_change(
+        changes,
+        "win rule, min_seeds_better",
+        &old.min_seeds_better,
+        &new.min_seeds_better,
+    );
 }
 
-fn value_change<T: Display + PartialEq>(changes: &mut Vec<String>, what: &str, old: T, new: T) {
+fn value_change<T: Display + PartialEq>(changes: &mut Vec<String>, what: &str, old: &T, new: &T) {
     if old != new {
         changes.push(format!("{what}: {old} → {new}"));
     }

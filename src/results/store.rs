@@ -66,7 +66,7 @@ impl Error {
         }
     }
 
-    pub(super) fn malformed(path: &Path, reason: impl ToString) -> Self {
+    pub(super) fn malformed(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Malformed { path: path.to_owned(), line: None, reason: reason.to_string() }
     }
 }
@@ -345,7 +345,11 @@ pub fn displace_imported(run: &RunDir) -> Result<Option<RunDir>> {
 /// The first attempt number from 1 without a `run.json`.
 #[must_use]
 pub fn next_attempt(run: &RunDir) -> u32 {
-    (1..).find(|&n| !run.attempt(n).record().exists()).expect("u32 attempts are not exhausted")
+    let mut number = 1;
+    while run.attempt(number).record().exists() {
+        number += 1;
+    }
+    number
 }
 
 #[cfg(test)]

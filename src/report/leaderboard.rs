@@ -1,0 +1,123 @@
+//! Configs of several experiments, or of several sweep points, ranked together.
+
+use super::build::{Input, by_mean};
+use super::model::{Experiment, Group, Leaderboard, Section, Standing, place};
+use crate::results::{Point, canonical_json, changed_keys, comparable_evaluation};
+
+/// Ranks across experiments; `None` for a single experiment. Sweep points of one experiment
+/// are protocols of their own and are not ranked with each other.
+///
+/// Configs stand in one group if their training parts are the same, their evaluation parts but
+/// for lengths and chunks, their primary lengths, and the chunks asked for there.
+pub(super) fn build(inputs: &[Input], experiments: &[Experiment]) -> Option<Leaderboard> {
+    if inputs.len() < 2 {
+        return None;
+    }
+    let mut groups: Vec<(Key, Group)> = Vec::new();
+    for (input, experiment) in inputs.iter().zip(experiments) {
+        for (point, section) in input.declared.points.iter().zip(&experiment.sections) {
+            let key = Key::of(point, section.primary_length);
+            let member = place(&experiment.name, section.point.as_deref());
+            let entries = standings(experiment, section);
+            let same = groups.iter_mut().find(|(known, _)| known.is_same(&key));
+            if let Some((_, group)) = same {
+                group.members.push(member);
+                group.entries.extend(entries);
+            } else {
+                let primary_length = section.primary_length;
+                groups.push((key, Group { members: vec![member], primary_length, entries }));
+            }
+        }
+    }
+    let drift = groups.split_first().map_or(Vec::new(), |((first, group), others)| {
+        let differs = |(key, other): &(Key, Group)| {
+            format!(
+                "{} against {}: {}",
+                other.members.join(", "),
+                group.members.join(", "),
+                first.differences(key).join(", ")
+            )
+        };
+        others.iter().map(differs).collect()
+    });
+    let groups = groups.into_iter().map(|(_, group)| ranked(group)).collect();
+    Some(Leaderboard { groups, drift })
+}
+
+/// What two perplexities must share to be comparable.
+struct Key {
+    training: serde_json::Value,
+    evaluation: serde_json::Value,
+    primary_length: u64,
+    chunks: Option<u64>,
+    text: String,
+}
+
+impl Key {
+    fn of(point: &Point, primary_length: u64) -> Self {
+        let training = point.training.clone();
+        let evaluation = comparable_evaluation(&point.evaluation);
+        let chunks = point.lengths.get(&primary_length).copied().flatten();
+        let text = format!(
+            "{}\n{}\n{primary_length} {chunks:?}",
+            canonical_json(&training),
+            canonical_json(&evaluation)
+        );
+        Self { training, evaluation, primary_length, chunks, text }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        self.text == other.text
+    }
+
+    fn differences(&self, other: &Self) -> Vec<String> {
+        let mut keys = changed_keys(&self.training, &other.training);
+        keys.extend(changed_keys(&self.evaluation, &other.evaluation));
+        if self.primary_length != other.primary_length {
+            let (from, to) = (self.primary_length, other.primary_length);
+            keys.push(format!("primary_length: {from} → {to}"));
+        }
+        if self.chunks != other.chunks {
+            let words = |chunks: Option<u64>| chunks.map_or("all".to_owned(), |n| n.to_string());
+            keys.push(format!("chunks: {} → {}", words(self.chunks), words(other.chunks)));
+        }
+        keys
+    }
+}
+
+fn standings(experiment: &Experiment, section: &Section) -> Vec<Standing> {
+    let of = |index: &usize| {
+        let row = &section.rows[*index];
+        let cell = row.primary();
+        Standing {
+            rank: None,
+            experiment: experiment.name.clone(),
+            point: section.point.clone(),
+            config: row.config.clone(),
+            mean_pm_std: cell.map(|cell| cell.mean_pm_std.clone()).unwrap_or_default(),
+            mean: cell.and_then(|cell| cell.mean),
+            n: cell.map_or(0, |cell| cell.n),
+            n_expected: row.n_expected,
+            baseline: row.baseline.clone(),
+            gap: cell.and_then(|cell| cell.gap),
+            gap_pct: cell.and_then(|cell| cell.gap_pct),
+            verdict: row.verdict,
+            reason: row.reason.clone(),
+        }
+    };
+    section.ranking.iter().map(of).collect()
+}
+
+/// Sorted by mean (stable: ties keep the order of the experiments); equal means share a rank.
+fn ranked(mut group: Group) -> Group {
+    group.entries.sort_by(|a, b| by_mean(a.mean, b.mean));
+    let mut previous: Option<(f64, usize)> = None;
+    for (index, entry) in group.entries.iter_mut().enumerate() {
+        entry.rank = entry.mean.map(|mean| match previous {
+            Some((before, rank)) if before == mean => rank,
+            _ => index + 1,
+        });
+        previous = entry.mean.zip(entry.rank);
+    }
+    group
+}

@@ -1,0 +1,178 @@
+//! report.md: the whole report, to be read from top to bottom.
+
+use std::fmt::Write as _;
+
+use super::model::{Experiment, Leaderboard, Report, Section};
+use super::table::{self, Table};
+
+/// The report as Markdown (GitHub's tables).
+#[must_use]
+pub fn markdown(report: &Report) -> String {
+    let mut out = Out(String::new());
+    if let Some(leaderboard) = &report.leaderboard {
+        out.leaderboard(report, leaderboard);
+    }
+    for experiment in &report.experiments {
+        out.experiment(experiment, report.leaderboard.is_some());
+    }
+    format!("{}\n", out.0.trim_end())
+}
+
+struct Out(String);
+
+impl Out {
+    /// A line and an empty one after it.
+    fn block(&mut self, text: &str) {
+        let _ = write!(self.0, "{text}\n\n");
+    }
+
+    fn list(&mut self, items: impl IntoIterator<Item = String>) {
+        for item in items {
+            let _ = writeln!(self.0, "- {item}");
+        }
+        self.0.push('\n');
+    }
+
+    fn table(&mut self, table: &Table) {
+        let line = |cells: &[String]| -> String {
+            cells.iter().fold("|".to_owned(), |line, cell| format!("{line} {} |", escape(cell)))
+        };
+        let _ = writeln!(self.0, "{}", line(&table.header));
+        let _ = writeln!(self.0, "|{}", " --- |".repeat(table.header.len()));
+        for row in &table.rows {
+            let _ = writeln!(self.0, "{}", line(row));
+        }
+        self.0.push('\n');
+    }
+
+    fn leaderboard(&mut self, report: &Report, leaderboard: &Leaderboard) {
+        let names: Vec<&str> = report.experiments.iter().map(|e| e.name.as_str()).collect();
+        self.block(&format!("# {}", escape(&names.join(", "))));
+        if !leaderboard.drift.is_empty() {
+            self.block(
+                "**DRIFT**: not all of these follow one protocol, so they are ranked in separate \
+                 tables and nothing is compared across them. What differs:",
+            );
+            self.list(leaderboard.drift.iter().map(|text| escape(text)));
+        }
+        for group in &leaderboard.groups {
+            let members = group.members.join(", ");
+            self.block(&format!("## Leaderboard: {}", escape(&members)));
+            self.block(&format!(
+                "By mean perplexity at {} tokens. The gap is against the baseline of the same \
+                 experiment, in percent of its mean; positive is better. A rank is no claim: the \
+                 best of many configs looks better than it is.",
+                group.primary_length
+            ));
+            self.table(&table::of_group(group));
+        }
+    }
+
+    fn experiment(&mut self, experiment: &Experiment, combined: bool) {
+        let (h1, h2) = if combined { ("##", "###") } else { ("#", "##") };
+        self.block(&format!("{h1} {}", escape(&experiment.name)));
+        self.block(&escape(&experiment.rule));
+        for section in &experiment.sections {
+            if let Some(point) = &section.point {
+                self.block(&format!("{h2} {}", escape(point)));
+            }
+            self.section(experiment, section, h2);
+        }
+        if !experiment.caveats.is_empty() {
+            self.block(&format!("{h2} Before you believe it"));
+            self.list(experiment.caveats.iter().map(|text| escape(text)));
+        }
+        if !experiment.amendments.is_empty() || !experiment.unrecorded.is_empty() {
+            self.block(&format!("{h2} Changed since the declaration was frozen"));
+            self.list(experiment.amendments.iter().map(|change| {
+                let when = if change.after_results { "after results" } else { "before any result" };
+                escape(&format!("{} ({when}): {}", change.date, change.changes.join("; ")))
+            }));
+        }
+        if !experiment.unrecorded.is_empty() {
+            self.block(
+                "The spec of this report differs from the declaration on record (the next `xp \
+                 run` records it as an amendment):",
+            );
+            self.list(experiment.unrecorded.iter().map(|text| escape(text)));
+        }
+        if !experiment.problems.is_empty() {
+            self.block(&format!("{h2} Files that were not used"));
+            self.list(experiment.problems.iter().map(|problem| {
+                format!("`{}`: {}", problem.path.replace('`', "'"), escape(&problem.reason))
+            }));
+        }
+        let frozen = match &experiment.frozen {
+            Some(date) => format!("Declaration frozen {date}."),
+            None => "The declaration was never frozen (there is no lock.json).".to_owned(),
+        };
+        self.block(&escape(&frozen));
+    }
+
+    fn section(&mut self, experiment: &Experiment, section: &Section, heading: &str) {
+        self.block(&escape(&format!("{}.", table::caption(experiment, section))));
+        self.table(&table::of_section(section));
+        self.block(&format!(
+            "By mean perplexity at {} tokens; a rank is no claim.",
+            section.primary_length
+        ));
+        let reasons: Vec<String> = section
+            .ranking
+            .iter()
+            .map(|&index| &section.rows[index])
+            .filter_map(|row| {
+                let verdict = row.verdict?;
+                let text = format!("{}: {verdict} against {}", row.config, row.baseline);
+                Some(escape(&format!("{text}: {}.", row.reason)))
+            })
+            .collect();
+        if !reasons.is_empty() {
+            self.block(&format!("{heading} Verdicts at {} tokens", section.primary_length));
+            self.list(reasons);
+        }
+        if !section.missing.is_empty() {
+            self.block(&format!("{heading} What is missing"));
+            self.list(section.missing.iter().map(|text| escape(text)));
+        }
+        for &length in &section.lengths {
+            let label = if length == section.primary_length { "primary" } else { "secondary" };
+            self.block(&format!("{heading} At {length} tokens ({label})"));
+            self.table(&table::of_length(section, length));
+        }
+        self.block(
+            "gap: baseline mean − mean, in perplexity; positive is better. Interval and p: paired t \
+             test on baseline − config mean log-perplexity, not corrected for the number of \
+             configs.",
+        );
+        self.block(&format!("{heading} Frequency sets"));
+        self.list(
+            section.rows.iter().map(|row| {
+                format!("{}: `{}`", escape(&row.config), row.expression.replace('`', "'"))
+            }),
+        );
+    }
+}
+
+/// A text that cannot break out of a table cell or into HTML.
+fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '|' => out.push_str("\\|"),
+            '<' => out.push_str("&lt;"),
+            c if c.is_control() => out.push(' '),
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_names_stay_inside_their_cell() {
+        assert_eq!(escape("a|b\n<script>"), "a\\|b &lt;script>");
+    }
+}

@@ -1,0 +1,144 @@
+//! The tables that people read: the same cells for Markdown and the terminal.
+
+use super::model::{Cell, Experiment, Group, Row, Section};
+use super::verdict::Verdict;
+use super::words;
+
+/// A table of texts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Table {
+    /// Column names.
+    pub header: Vec<String>,
+    /// Rows, each as long as the header.
+    pub rows: Vec<Vec<String>>,
+    /// How many columns at the start name the row.
+    pub num_keys: usize,
+    /// How many columns at the end belong to the whole row (n, verdict).
+    pub num_tail: usize,
+}
+
+/// One row a config, by mean at the primary length: `mean ± std` a length, n, verdict.
+pub(super) fn of_section(section: &Section) -> Table {
+    let mut header = vec!["config".to_owned()];
+    header.extend(section.lengths.iter().map(|length| format!("PPL@{length}")));
+    header.extend(["n".to_owned(), "verdict".to_owned()]);
+    let row = |&index: &usize| {
+        let row = &section.rows[index];
+        let mut cells = vec![row.config.clone()];
+        cells.extend(row.cells.iter().map(|cell| or_dash(&cell.mean_pm_std)));
+        cells.extend([n_of(row.n, row.n_expected), verdict_word(row.is_baseline(), row.verdict)]);
+        cells
+    };
+    Table { header, rows: section.ranking.iter().map(row).collect(), num_keys: 1, num_tail: 2 }
+}
+
+/// One row a config of a group, ranked at its primary length.
+pub(super) fn of_group(group: &Group) -> Table {
+    let header = ["rank", "experiment", "config"].map(str::to_owned).to_vec();
+    let tail = ["gap", "n", "verdict"].map(str::to_owned);
+    let header = header.into_iter().chain([format!("PPL@{}", group.primary_length)]).chain(tail);
+    let row = |entry: &super::model::Standing| {
+        vec![
+            entry.rank.map_or("-".to_owned(), |rank| rank.to_string()),
+            entry.place(),
+            entry.config.clone(),
+            or_dash(&entry.mean_pm_std),
+            gap_pct(entry.gap_pct),
+            n_of(entry.n, entry.n_expected),
+            verdict_word(entry.config == entry.baseline, entry.verdict),
+        ]
+    };
+    let rows = group.entries.iter().map(row).collect();
+    Table { header: header.collect(), rows, num_keys: 3, num_tail: 3 }
+}
+
+/// One row a config at one length, with everything that the verdict rests on.
+pub(super) fn of_length(section: &Section, length: u64) -> Table {
+    let header = [
+        "config",
+        "n",
+        "mean ± std",
+        "gap",
+        "gap %",
+        "seeds better",
+        "log-PPL difference, 95 % interval",
+        "p",
+        "verdict",
+    ];
+    let mut rows: Vec<(&Row, &Cell)> = section
+        .rows
+        .iter()
+        .filter_map(|row| Some((row, row.cells.iter().find(|cell| cell.length == length)?)))
+        .collect();
+    rows.sort_by(|(_, a), (_, b)| super::build::by_mean(a.mean, b.mean));
+    let row = |(row, cell): (&Row, &Cell)| {
+        let number = |value: Option<f64>| value.map(words::number).unwrap_or_default();
+        let interval = cell
+            .ci_low
+            .zip(cell.ci_high)
+            .map(|(low, high)| format!("{} to {}", words::number(low), words::number(high)));
+        vec![
+            row.config.clone(),
+            n_of(cell.n, row.n_expected),
+            or_dash(&cell.mean_pm_std),
+            number(cell.gap),
+            gap_pct(cell.gap_pct),
+            cell.seeds_better.clone().unwrap_or_default(),
+            interval.unwrap_or_default(),
+            cell.p_paired.map(words::p_value).unwrap_or_default(),
+            cell_verdict(row, cell),
+        ]
+    };
+    Table {
+        header: header.map(str::to_owned).to_vec(),
+        rows: rows.into_iter().map(row).collect(),
+        num_keys: 1,
+        num_tail: 1,
+    }
+}
+
+/// The word at one length; a claim elsewhere than at the primary length says `secondary`.
+fn cell_verdict(row: &Row, cell: &Cell) -> String {
+    let word = verdict_word(row.is_baseline(), cell.verdict);
+    if !cell.primary && cell.verdict.is_some_and(Verdict::is_claim) {
+        format!("{word} (secondary)")
+    } else {
+        word
+    }
+}
+
+pub(super) fn n_of(n: usize, n_expected: usize) -> String {
+    format!("{n}/{n_expected}")
+}
+
+fn verdict_word(is_baseline: bool, verdict: Option<Verdict>) -> String {
+    match verdict {
+        Some(verdict) => verdict.word().to_owned(),
+        None if is_baseline => "baseline".to_owned(),
+        None => String::new(),
+    }
+}
+
+fn gap_pct(gap_pct: Option<f64>) -> String {
+    gap_pct.map(|pct| format!("{pct:+.1} %")).unwrap_or_default()
+}
+
+fn or_dash(text: &str) -> String {
+    if text.is_empty() { "-".to_owned() } else { text.to_owned() }
+}
+
+/// What was compared, as one line: configs, seeds, what the cells are.
+pub(super) fn caption(experiment: &Experiment, section: &Section) -> String {
+    let seeds = words::seeds(&experiment.seeds);
+    let spread = if experiment.seeds.len() > 1 {
+        format!(", mean ± std (ddof = {})", experiment.std_ddof)
+    } else {
+        String::new()
+    };
+    format!(
+        "{} configs, {seeds}; perplexity{spread}; trained at {} tokens; protocol {}",
+        section.rows.len(),
+        section.seq_len,
+        section.protocol
+    )
+}
