@@ -1,0 +1,116 @@
+//! `xp report`.
+
+use std::path::{Path, PathBuf};
+
+use super::common::{Global, ResultsArgs, SpecArgs, answer, planned_spec};
+use super::exit::{self, Exit};
+use crate::plan::Plan;
+use crate::report::{self, Format, Input, Requirement};
+use crate::results::{self, Layout, store};
+
+/// The mean±std table with verdicts, from whatever is there.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    /// Specs, or folders of experiments in a results directory.
+    #[arg(required = true, value_name = "SPEC|DIR")]
+    sources: Vec<PathBuf>,
+    #[command(flatten)]
+    spec_args: SpecArgs,
+    #[command(flatten)]
+    results: ResultsArgs,
+    /// Files to write: csv, md, json.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = format_of)]
+    format: Option<Vec<Format>>,
+    /// Exit with 3 unless this holds: win:CONFIG or win:CONFIG@LENGTH.
+    #[arg(long, value_name = "win:CONFIG[@LENGTH]")]
+    require: Vec<Requirement>,
+    /// Print one JSON object instead of the table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn format_of(name: &str) -> Result<Format, String> {
+    Format::from_name(name).ok_or_else(|| format!("`{name}` is no format: csv, md, json"))
+}
+
+/// Carries out `xp report`.
+///
+/// # Errors
+/// An invalid spec, results that cannot be read, a requirement that is not met.
+pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
+    let mut layout = args.results.layout();
+    let mut inputs = Vec::new();
+    for (i, source) in args.sources.iter().enumerate() {
+        if source.is_dir() {
+            let (own, input) = of_folder(source)?;
+            // The combined report of folders lies beside the first.
+            if i == 0 {
+                layout = own;
+            }
+            inputs.push(input);
+        } else {
+            let plan = planned_spec(source, &args.spec_args, global)?;
+            inputs.push(of_plan(&plan, &layout)?);
+        }
+    }
+    let formats = args.format.clone().unwrap_or_else(|| Format::ALL.to_vec());
+    let (report, paths) = report::write_tree(&layout, &inputs, &formats)?;
+    if args.json {
+        answer(&report::json(&report))?;
+    } else {
+        answer(&report::text(&report))?;
+        if let Some(dir) = paths.last().and_then(|path| path.parent()) {
+            global.say(format_args!("written to {}", dir.display()));
+        }
+    }
+    let mut unmet = Vec::new();
+    for requirement in &args.require {
+        if let Err(reasons) = report.meets(requirement) {
+            unmet.extend(reasons);
+        }
+    }
+    if unmet.is_empty() {
+        Ok(())
+    } else {
+        Err(Exit::new(exit::ENVIRONMENT, format!("--require is not met: {}", unmet.join("; "))))
+    }
+}
+
+/// Writes and prints the report of a plan that was just carried out.
+///
+/// # Errors
+/// Results that cannot be read or a report that cannot be written.
+pub fn print_after_run(plan: &Plan, layout: &Layout, global: &Global) -> Result<(), Exit> {
+    let input = of_plan(plan, layout)?;
+    let (report, paths) = report::write_tree(layout, &[input], &Format::ALL)?;
+    answer(&report::text(&report))?;
+    if let Some(dir) = paths.last().and_then(|path| path.parent()) {
+        global.say(format_args!("written to {}", dir.display()));
+    }
+    Ok(())
+}
+
+fn of_plan(plan: &Plan, layout: &Layout) -> Result<Input, Exit> {
+    Ok(Input {
+        declared: plan.declared(),
+        lock: store::read_lock(&layout.lock(&plan.experiment))?,
+        listing: results::list(layout, &plan.experiment)?,
+    })
+}
+
+fn of_folder(folder: &Path) -> Result<(Layout, Input), Exit> {
+    let unusable = |why: &str| {
+        Exit::new(
+            exit::USAGE,
+            format!("`{}` is no experiment's folder: {why}; name results/<experiment>", folder.display()),
+        )
+    };
+    let absolute = folder.canonicalize().map_err(crate::fs::Error::at("open", folder))?;
+    let name = absolute.file_name().and_then(|n| n.to_str()).ok_or_else(|| unusable("no name"))?;
+    let root = absolute.parent().ok_or_else(|| unusable("nothing above it"))?;
+    let layout = Layout::new(root);
+    let lock = store::read_lock(&layout.lock(name))?.ok_or_else(|| unusable("no lock.json in it"))?;
+    let listing = results::list(&layout, name)?;
+    let declared = lock.declared_now().clone();
+    Ok((layout, Input { declared, lock: Some(lock), listing }))
+}
