@@ -96,11 +96,7 @@ fn compare(path: &str, left: Option<&Value>, right: Option<&Value>, found: &mut 
             compare(&inner, l.get(key), r.get(key), found);
         }
     } else if left.map(to_string) != right.map(to_string) {
-        found.push(Difference {
-            key: path.to_owned(),
-            left: left.cloned(),
-            right: right.cloned(),
-        });
+        found.push(Difference { key: path.to_owned(), left: left.cloned(), right: right.cloned() });
     }
 }
 

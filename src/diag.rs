@@ -6,7 +6,7 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{Annotation, AnnotationKind, Group, Level, Renderer, Snippet};
 
 /// How bad a diagnostic is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -146,7 +146,7 @@ pub fn render(diagnostics: &[Diagnostic], color: bool) -> String {
             group = group.element(
                 Snippet::source(place.source.text.as_str())
                     .path(place.source.name.as_str())
-                    .annotation(kind.span(caret(place)).label(printable(label))),
+                    .annotation(annotation(kind, place, label)),
             );
         }
         for help in &diagnostic.help {
@@ -156,6 +156,11 @@ pub fn render(diagnostics: &[Diagnostic], color: bool) -> String {
         out.push_str("\n\n");
     }
     out
+}
+
+fn annotation<'a>(kind: AnnotationKind, place: &Place, label: &str) -> Annotation<'a> {
+    let annotation = kind.span(caret(place));
+    if label.is_empty() { annotation } else { annotation.label(printable(label)) }
 }
 
 /// A non-empty range on character boundaries, so that there is always something to underline.

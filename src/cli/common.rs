@@ -28,8 +28,14 @@ pub enum Color {
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
     /// Colours in messages.
-    #[arg(long, global = true, value_enum, default_value_t, hide_possible_values = true,
-          value_name = "auto|always|never")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        hide_possible_values = true,
+        value_name = "auto|always|never"
+    )]
     pub color: Color,
     /// Only errors on stderr.
     #[arg(short, long, global = true)]
@@ -127,12 +133,14 @@ pub fn check_spec(
     Ok((sound.then_some(checked), found))
 }
 
-/// Loads and checks a spec, prints what was found, and ends the command if it is invalid.
+/// Loads and checks a spec, prints its errors (warnings are `xp check`'s, or with -v), and ends
+/// the command if it is invalid.
 ///
 /// # Errors
 /// An invalid spec, a file that cannot be read.
 pub fn checked_spec(path: &Path, args: &SpecArgs, global: &Global) -> Result<Checked, Exit> {
-    let (checked, found) = check_spec(path, args)?;
+    let (checked, mut found) = check_spec(path, args)?;
+    found.retain(|d| global.verbose || d.severity == Severity::Error);
     global.print(&found);
     checked.ok_or_else(|| Exit::silent(exit::USAGE))
 }

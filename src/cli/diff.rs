@@ -75,7 +75,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
 fn of_plan(plan: &Plan) -> Side {
     let mut keys = serde_json::Map::new();
     for point in &plan.points {
-        let prefix = point.resolved.name.as_ref().map_or(String::new(), |name| format!("[{name}] "));
+        let prefix =
+            point.resolved.name.as_ref().map_or(String::new(), |name| format!("[{name}] "));
         for (table, key, value) in resolved_keys(&point.resolved.protocol) {
             keys.insert(format!("{prefix}{table}.{key}"), value);
         }

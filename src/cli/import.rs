@@ -45,8 +45,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         std::io::ErrorKind::NotFound => Exit::new(exit::USAGE, e),
         _ => e.into(),
     })?;
-    let parsed =
-        Parsed::from_bytes(&args.file.display().to_string(), &bytes).map_err(exit_of)?;
+    let parsed = Parsed::from_bytes(&args.file.display().to_string(), &bytes).map_err(exit_of)?;
     let plan = planned_spec(&args.spec, &args.spec_args, global)?;
     let mut frequencies = BTreeMap::new();
     for config in plan.points.iter().flat_map(|point| &point.resolved.configs) {

@@ -152,10 +152,11 @@ fn protocol_json(point: &Point, cost: &Estimate, speed: Option<f64>, resolved: b
         "time_s": time_s(cost, speed),
     });
     if resolved {
-        let keys = resolved_keys(&point.resolved.protocol).into_iter().map(|(table, key, value)| {
-            let origin = crate::plan::origin(&point.resolved.document, table, key).to_string();
-            (format!("{table}.{key}"), json!({ "value": value, "from": origin }))
-        });
+        let keys =
+            resolved_keys(&point.resolved.protocol).into_iter().map(|(table, key, value)| {
+                let origin = crate::plan::origin(&point.resolved.document, table, key).to_string();
+                (format!("{table}.{key}"), json!({ "value": value, "from": origin }))
+            });
         json["resolved"] = keys.collect();
     }
     json

@@ -197,7 +197,11 @@ impl Observer for Console {
                         format!("{length}: {}", e.ppl.map_or("-".into(), |ppl| format!("{ppl:.3}")))
                     })
                     .collect();
-                format!("done in {}, ppl {}", duration(self.run.elapsed.as_secs_f64()), metrics.join(", "))
+                format!(
+                    "done in {}, ppl {}",
+                    duration(self.run.elapsed.as_secs_f64()),
+                    metrics.join(", ")
+                )
             }
             Ending::Diverged { step } => format!("diverged at step {step}"),
             Ending::Interrupted { step } => format!("checkpointed at step {step}"),

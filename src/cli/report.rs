@@ -102,14 +102,18 @@ fn of_folder(folder: &Path) -> Result<(Layout, Input), Exit> {
     let unusable = |why: &str| {
         Exit::new(
             exit::USAGE,
-            format!("`{}` is no experiment's folder: {why}; name results/<experiment>", folder.display()),
+            format!(
+                "`{}` is no experiment's folder: {why}; name results/<experiment>",
+                folder.display()
+            ),
         )
     };
     let absolute = folder.canonicalize().map_err(crate::fs::Error::at("open", folder))?;
     let name = absolute.file_name().and_then(|n| n.to_str()).ok_or_else(|| unusable("no name"))?;
     let root = absolute.parent().ok_or_else(|| unusable("nothing above it"))?;
     let layout = Layout::new(root);
-    let lock = store::read_lock(&layout.lock(name))?.ok_or_else(|| unusable("no lock.json in it"))?;
+    let lock =
+        store::read_lock(&layout.lock(name))?.ok_or_else(|| unusable("no lock.json in it"))?;
     let listing = results::list(&layout, name)?;
     let declared = lock.declared_now().clone();
     Ok((layout, Input { declared, lock: Some(lock), listing }))

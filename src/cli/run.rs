@@ -156,16 +156,25 @@ fn finish(plan: &Plan, outcome: &Outcome, args: &Args, global: &Global) -> Resul
             Some(run::ErrorKind::Integrity) => exit::INTEGRITY,
             _ => exit::FAILED,
         };
-        return Err(Exit::new(code, format!("{} of {} runs failed", outcome.failed, outcome.selected)));
+        return Err(Exit::new(
+            code,
+            format!("{} of {} runs failed", outcome.failed, outcome.selected),
+        ));
     }
     if outcome.locked > 0 {
         return Err(Exit::new(
             exit::INTEGRITY,
-            format!("{} runs are locked by another process; run again when it is done", outcome.locked),
+            format!(
+                "{} runs are locked by another process; run again when it is done",
+                outcome.locked
+            ),
         ));
     }
     if outcome.diverged > 0 {
-        return Err(Exit::new(exit::FAILED, format!("{} of {} runs diverged", outcome.diverged, outcome.selected)));
+        return Err(Exit::new(
+            exit::FAILED,
+            format!("{} of {} runs diverged", outcome.diverged, outcome.selected),
+        ));
     }
     Ok(())
 }

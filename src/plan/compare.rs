@@ -193,7 +193,10 @@ pub fn hold_fixed(checked: &Checked, max_runs: u64) -> Vec<Diagnostic> {
         Err(load::Error::File(e)) => return vec![refuse(e.to_string(), "named here".into())],
         Err(load::Error::Spec(found)) => {
             let reason = found.first().map_or(String::new(), |d| d.message.clone());
-            return vec![refuse(format!("the spec to agree with is not valid: {reason}"), "named here".into())];
+            return vec![refuse(
+                format!("the spec to agree with is not valid: {reason}"),
+                "named here".into(),
+            )];
         }
     };
     let (Some(other), _) = check_document(&other, max_runs) else {
@@ -216,7 +219,11 @@ pub fn hold_fixed(checked: &Checked, max_runs: u64) -> Vec<Diagnostic> {
             found.push(
                 Diagnostic::error(
                     "spec::hold-fixed",
-                    format!("`{key}` is not held fixed: {} there, {} here", show(&difference.left), show(&difference.right)),
+                    format!(
+                        "`{key}` is not held fixed: {} there, {} here",
+                        show(&difference.left),
+                        show(&difference.right)
+                    ),
                 )
                 .at(point.document.place_of(&path), "differs")
                 .at(node.place.clone(), format!("from {}", hold.r#as))

@@ -35,8 +35,8 @@ pub fn estimate(protocol: &Protocol, tokens: Option<u64>, keep_weights: bool) ->
     let micro_batch = usize::try_from(t.micro_batch_size).unwrap_or(usize::MAX);
     let seq_len = usize::try_from(t.seq_len).unwrap_or(usize::MAX);
     let longest = usize::try_from(longest).unwrap_or(usize::MAX);
-    let peak_memory_bytes = model::training_memory(m, micro_batch, seq_len)
-        .max(model::evaluation_memory(m, longest));
+    let peak_memory_bytes =
+        model::training_memory(m, micro_batch, seq_len).max(model::evaluation_memory(m, longest));
     Estimate {
         parameters,
         steps,

@@ -76,9 +76,12 @@ fn point_names(points: &[Resolved], found: &mut Vec<Diagnostic>) {
     for name in points.iter().filter_map(|p| p.name.as_deref()) {
         if let Some(reason) = crate::spec::names::unsafe_because(name) {
             found.push(
-                Diagnostic::error("spec::bad-name", format!("the sweep point {name:?} cannot be a folder"))
-                    .at(points[0].document.place.clone(), reason)
-                    .help("sweep fewer keys at once, or values that make a name"),
+                Diagnostic::error(
+                    "spec::bad-name",
+                    format!("the sweep point {name:?} cannot be a folder"),
+                )
+                .at(points[0].document.place.clone(), reason)
+                .help("sweep fewer keys at once, or values that make a name"),
             );
         }
     }
@@ -98,9 +101,12 @@ fn duplicate_points(points: &[Resolved], found: &mut Vec<Diagnostic>) {
         if let Some(other) = same {
             let (a, b) = (other.name.as_deref().unwrap_or(""), point.name.as_deref().unwrap_or(""));
             found.push(
-                Diagnostic::error("sweep::same-point", format!("the points `{a}` and `{b}` are the same"))
-                    .at(point.document.place.clone(), "in this spec")
-                    .help("a swept variable is used nowhere, or a value is swept twice"),
+                Diagnostic::error(
+                    "sweep::same-point",
+                    format!("the points `{a}` and `{b}` are the same"),
+                )
+                .at(point.document.place.clone(), "in this spec")
+                .help("a swept variable is used nowhere, or a value is swept twice"),
             );
         }
     }

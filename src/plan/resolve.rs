@@ -1,15 +1,15 @@
 //! From a plain spec to a complete protocol with its configs: every default filled in, every
 //! expression evaluated.
 
+use crate::data::OrderKind;
 use crate::data::{self, Source, Split, SplitKind};
 use crate::diag::{Diagnostic, Severity};
 use crate::freq::{self, FrequencySet};
+use crate::optim::Decay;
 use crate::results::{Guard, Rule, SeedShare, WinRule};
 use crate::spec::node::Node;
 use crate::spec::types::{Chunks, Spec, Tokenizer};
 use crate::spec::{check, files, load};
-use crate::data::OrderKind;
-use crate::optim::Decay;
 use crate::train::Precision;
 use crate::{eval, model, train};
 
@@ -136,17 +136,12 @@ fn eval_config(spec: &Spec) -> Option<eval::Config> {
     })
 }
 
-fn data_config(
-    document: &Node,
-    spec: &Spec,
-    found: &mut Vec<Diagnostic>,
-) -> Option<data::Config> {
+fn data_config(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) -> Option<data::Config> {
     let d = &spec.data;
     let before = found.len();
     let mut split = |kind: SplitKind, written: &crate::spec::types::Split| {
-        let files = document
-            .at(&["data", kind.word(), "files"])
-            .map(|node| files::expand(node, found));
+        let files =
+            document.at(&["data", kind.word(), "files"]).map(|node| files::expand(node, found));
         Split {
             name: written.split.clone().unwrap_or_else(|| kind.word().to_owned()),
             files,
@@ -229,12 +224,7 @@ fn tokenizer_fits(
 }
 
 /// As far as the token count is known from `max_tokens`: that there are enough for `max_steps`.
-fn steps(
-    document: &Node,
-    train: &train::Config,
-    data: &data::Config,
-    found: &mut Vec<Diagnostic>,
-) {
+fn steps(document: &Node, train: &train::Config, data: &data::Config, found: &mut Vec<Diagnostic>) {
     let Some(tokens) = data.train.max_tokens else { return };
     if let Some(problem) = steps_problem(train, tokens) {
         let key = if train.available_steps(tokens) == 0 { "batch_size" } else { "max_steps" };
@@ -285,26 +275,23 @@ fn configs(
     let first = spec.config.first().and_then(|c| c.name.clone());
     let experiment_baseline = spec.experiment.baseline.clone().or(first);
     let mut resolved = Vec::new();
+    let mut checks = Vec::new();
     let mut complete = true;
     for (i, config) in spec.config.iter().enumerate() {
         let (Some(name), Some(text)) = (&config.name, &config.freq) else {
             complete = false;
             continue;
         };
+        // A template that could not be rendered is told already.
+        if text.contains("{{") {
+            complete = false;
+            continue;
+        }
         let index = i.to_string();
         let node = document.at(&["config", &index, "freq"])?;
         match freq::evaluate(text, &context) {
             Ok(set) => {
-                for check in &set.checks {
-                    let severity = match check.severity {
-                        freq::Severity::Warning => Severity::Warning,
-                        freq::Severity::Info => Severity::Note,
-                    };
-                    found.push(
-                        Diagnostic::new(check.code, severity, format!("{name}: {}", check.message))
-                            .at(node.inside(check.span.clone()), ""),
-                    );
-                }
+                checks.extend(set.checks.iter().map(|check| (name, node, check.clone())));
                 let baseline = config.baseline.clone().or_else(|| experiment_baseline.clone())?;
                 resolved.push(ResolvedConfig { name: name.clone(), baseline, freq: set });
             }
@@ -314,8 +301,37 @@ fn configs(
             }
         }
     }
+    found.extend(grouped(checks));
     same_sets(document, &resolved, found);
     complete.then_some(resolved)
+}
+
+/// What the checks of all sets found; one table with many configs is told once, by its first.
+fn grouped(checks: Vec<(&String, &Node, freq::Check)>) -> Vec<Diagnostic> {
+    let mut groups: Vec<(Diagnostic, Vec<&String>)> = Vec::new();
+    for (name, node, check) in checks {
+        let severity = match check.severity {
+            freq::Severity::Warning => Severity::Warning,
+            freq::Severity::Info => Severity::Note,
+        };
+        let place = node.inside(check.span);
+        let same = |d: &Diagnostic| d.code == check.code && d.places[0].0 == place;
+        if let Some((_, others)) = groups.iter_mut().find(|(d, _)| same(d)) {
+            others.push(name);
+        } else {
+            let message = format!("{name}: {}", check.message);
+            let diagnostic = Diagnostic::new(check.code, severity, message).at(place, "");
+            groups.push((diagnostic, Vec::new()));
+        }
+    }
+    let told = groups.into_iter().map(|(diagnostic, others)| match others.as_slice() {
+        [] => diagnostic,
+        [one] => diagnostic.help(format!("likewise {one}")),
+        [first, .., last] => {
+            diagnostic.help(format!("likewise {} more, {first} to {last}", others.len()))
+        }
+    });
+    told.collect()
 }
 
 /// An error inside an expression, at its place in the TOML file.
@@ -337,7 +353,10 @@ fn same_sets(document: &Node, configs: &[ResolvedConfig], found: &mut Vec<Diagno
         found.push(
             Diagnostic::warning(
                 "freq::same-set",
-                format!("`{}` and `{}` are the same frequency set", configs[first].name, config.name),
+                format!(
+                    "`{}` and `{}` are the same frequency set",
+                    configs[first].name, config.name
+                ),
             )
             .at(document.place_of(&["config", &i.to_string(), "freq"]), "same numbers")
             .at(document.place_of(&["config", &first.to_string(), "freq"]), "as here")

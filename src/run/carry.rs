@@ -11,9 +11,7 @@ use super::{Error, executor};
 use crate::data::{Order, TokenStream};
 use crate::plan::{Run, eval_id, evaluation_of};
 use crate::results::store::{self, TrainLog};
-use crate::results::{
-    DataIdentity, Frequencies, Record, RunDir, Status, Step, Training,
-};
+use crate::results::{DataIdentity, Frequencies, Record, RunDir, Status, Step, Training};
 use crate::train::checkpoint::{self, Owner};
 use crate::train::weights;
 use crate::{eval, fs};
@@ -113,10 +111,8 @@ fn train(
     fs::create_dir_all(dir.path())?;
     store::displace_imported(dir)?;
     let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
-    let owner = Owner {
-        train_id: context.run.train_id.clone(),
-        device_class: executor.device_class(),
-    };
+    let owner =
+        Owner { train_id: context.run.train_id.clone(), device_class: executor.device_class() };
     let start = resume_point(context, &owner)?;
     let from = match &start {
         Start::Checkpoint(state) => state.step,

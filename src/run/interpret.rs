@@ -145,8 +145,7 @@ pub fn run(
         let inspection = inspect(run, &dir, &index)?;
         observer.run_begins(run, number + 1, total, &inspection);
         let training = inspection.needs_training();
-        let (streams, steps) =
-            open_streams(&mut streams, run.point, training, options, observer)?;
+        let (streams, steps) = open_streams(&mut streams, run.point, training, options, observer)?;
         let context = Context {
             run,
             dir: &dir,
@@ -161,12 +160,11 @@ pub fn run(
             force: options.force,
             stop,
         };
-        let ending =
-            carry_out(&context, &inspection, executor, observer).unwrap_or_else(|error| {
-                outcome.failure = outcome.failure.max(Some(error.kind()));
-                record_failure(&context, &error);
-                Ending::Failed(error.to_string())
-            });
+        let ending = carry_out(&context, &inspection, executor, observer).unwrap_or_else(|error| {
+            outcome.failure = outcome.failure.max(Some(error.kind()));
+            record_failure(&context, &error);
+            Ending::Failed(error.to_string())
+        });
         let record = store::read_record(&dir.record()).ok();
         if let Some(record) = &record {
             index.add(record, &dir);
@@ -209,9 +207,8 @@ fn has_results(plan: &Plan, layout: &Layout, point: Option<&str>, config: &str) 
 fn refuse_conflicts(plan: &Plan, runs: &[Run<'_>], options: &Options<'_>) -> Result<(), Error> {
     let layout = options.results;
     let Some(lock) = store::read_lock(&layout.lock(&plan.experiment))? else { return Ok(()) };
-    let conflicts = lock.conflicts(&plan.declared(), |point, config| {
-        has_results(plan, layout, point, config)
-    });
+    let conflicts =
+        lock.conflicts(&plan.declared(), |point, config| has_results(plan, layout, point, config));
     if conflicts.is_empty() {
         return Ok(());
     }

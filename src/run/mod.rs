@@ -13,8 +13,8 @@ pub mod state;
 
 pub use carry::Ending;
 pub use device::Cpu;
-pub use provenance::{measured_flops_per_s, now};
 pub use interpret::{Observer, Options, Outcome, run, run_dir, select};
+pub use provenance::{measured_flops_per_s, now};
 
 use crate::{data, fs, results};
 

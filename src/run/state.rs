@@ -130,9 +130,10 @@ pub fn inspect(run: &Run<'_>, dir: &RunDir, index: &Index) -> Result<Inspection,
             Status::Failed => with_record(State::Todo, "failed before".into()),
             _ => match missing(&record, &run.point.identity.evaluation) {
                 missing if missing.is_empty() => with_record(State::Done, "complete".into()),
-                missing if dir.weights().exists() => {
-                    with_record(State::Evaluate, format!("not evaluated yet: {}", missing.join(", ")))
-                }
+                missing if dir.weights().exists() => with_record(
+                    State::Evaluate,
+                    format!("not evaluated yet: {}", missing.join(", ")),
+                ),
                 missing => with_record(
                     State::Todo,
                     format!("not evaluated yet: {}; its weights were not kept", missing.join(", ")),
@@ -161,10 +162,9 @@ fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::E
     if record.train_id != run.train_id {
         let mut keys = Vec::new();
         match &record.freq {
-            Some(freq) if freq.vec_id != run.config.freq.vec_id => keys.push(format!(
-                "freq: {} -> {}",
-                freq.expression, run.config.freq.expression
-            )),
+            Some(freq) if freq.vec_id != run.config.freq.vec_id => {
+                keys.push(format!("freq: {} -> {}", freq.expression, run.config.freq.expression))
+            }
             _ => {}
         }
         if record.seed != run.seed {

@@ -65,12 +65,14 @@ fn missing_keys(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
         );
     }
     for (i, config) in spec.config.iter().enumerate() {
-        for (key, missing) in
-            [("name", config.name.is_none()), ("freq", config.freq.is_none())] {
+        for (key, missing) in [("name", config.name.is_none()), ("freq", config.freq.is_none())] {
             if missing {
                 found.push(
-                    Diagnostic::error("spec::missing-key", format!("a config lacks the key `{key}`"))
-                        .at(document.place_of(&["config", &i.to_string()]), format!("add `{key}`")),
+                    Diagnostic::error(
+                        "spec::missing-key",
+                        format!("a config lacks the key `{key}`"),
+                    )
+                    .at(document.place_of(&["config", &i.to_string()]), format!("add `{key}`")),
                 );
             }
         }
@@ -96,8 +98,11 @@ fn config_names(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
         let place = config_place(document, i, "name");
         if let Some(reason) = names::unsafe_because(name) {
             found.push(
-                Diagnostic::error("spec::bad-name", format!("the config name {name:?} cannot be a folder"))
-                    .at(place.clone(), reason),
+                Diagnostic::error(
+                    "spec::bad-name",
+                    format!("the config name {name:?} cannot be a folder"),
+                )
+                .at(place.clone(), reason),
             );
         }
         // Case-folding file systems would put both into one folder.
@@ -120,8 +125,10 @@ fn config_names(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
     }
 }
 
+/// The configs with a name; one whose template could not be rendered is told already.
 fn named(configs: &[Config]) -> impl Iterator<Item = (usize, &str)> {
-    configs.iter().enumerate().filter_map(|(i, c)| Some((i, c.name.as_deref()?)))
+    let named = configs.iter().enumerate().filter_map(|(i, c)| Some((i, c.name.as_deref()?)));
+    named.filter(|(_, name)| !name.contains("{{"))
 }
 
 fn baselines(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
@@ -179,10 +186,13 @@ fn batches(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
         && batch % micro != 0
     {
         found.push(
-            Diagnostic::error("spec::shape", format!("batch_size {batch} is no multiple of micro_batch_size {micro}"))
-                .at(document.place_of(&["schedule", "micro_batch_size"]), "does not divide batch_size")
-                .at(document.place_of(&["schedule", "batch_size"]), "the batch")
-                .help("gradients are summed in granules of micro_batch_size rows"),
+            Diagnostic::error(
+                "spec::shape",
+                format!("batch_size {batch} is no multiple of micro_batch_size {micro}"),
+            )
+            .at(document.place_of(&["schedule", "micro_batch_size"]), "does not divide batch_size")
+            .at(document.place_of(&["schedule", "batch_size"]), "the batch")
+            .help("gradients are summed in granules of micro_batch_size rows"),
         );
     }
 }
@@ -216,18 +226,26 @@ fn data_sources(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
         let files = has(document, &["data", name, "files"]);
         match data.dataset.as_deref() {
             None if !files && !has(document, &["data", "dataset"]) => found.push(
-                Diagnostic::error("spec::missing-key", format!("the {name} text comes from nowhere"))
-                    .at(document.place_of(&["data", name]), "neither `dataset` nor `files`")
-                    .help("set [data] dataset, or files in [data.train] and [data.validation]"),
+                Diagnostic::error(
+                    "spec::missing-key",
+                    format!("the {name} text comes from nowhere"),
+                )
+                .at(document.place_of(&["data", name]), "neither `dataset` nor `files`")
+                .help("set [data] dataset, or files in [data.train] and [data.validation]"),
             ),
             Some(dataset) if dataset.starts_with("synthetic:") && !files => {
                 if dataset != "synthetic:stories" {
                     found.push(
-                        Diagnostic::error("spec::unknown-value", format!("there is no `{dataset}`"))
-                            .at(document.place_of(&["data", "dataset"]), "not a generated corpus")
-                            .help("the generated corpus is \"synthetic:stories\""),
+                        Diagnostic::error(
+                            "spec::unknown-value",
+                            format!("there is no `{dataset}`"),
+                        )
+                        .at(document.place_of(&["data", "dataset"]), "not a generated corpus")
+                        .help("the generated corpus is \"synthetic:stories\""),
                     );
-                } else if split.max_tokens.is_none() && !has(document, &["data", name, "max_tokens"]) {
+                } else if split.max_tokens.is_none()
+                    && !has(document, &["data", name, "max_tokens"])
+                {
                     found.push(
                         Diagnostic::error(
                             "spec::missing-key",

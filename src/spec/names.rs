@@ -43,8 +43,27 @@ mod tests {
         }
         let long = "a".repeat(101);
         for bad in [
-            "", ".", "..", "../x", "/etc", "a/b", "a\\b", "a b", "a\0", "-rf", ".hidden", "a.",
-            "CON", "nul.txt", "Report", "seed-1", "=cmd", "é", "\u{202e}a", "a\n", &long,
+            "",
+            ".",
+            "..",
+            "../x",
+            "/etc",
+            "a/b",
+            "a\\b",
+            "a b",
+            "a\0",
+            "-rf",
+            ".hidden",
+            "a.",
+            "CON",
+            "nul.txt",
+            "Report",
+            "seed-1",
+            "=cmd",
+            "é",
+            "\u{202e}a",
+            "a\n",
+            &long,
         ] {
             assert!(unsafe_because(bad).is_some(), "{bad:?}");
         }

@@ -85,7 +85,7 @@ pub struct Model {
     #[schemars(range(min = 1, max = 100_000))]
     pub heads: Option<u64>,
     /// Width of a head, even. Default: hidden_size / heads.
-    #[schemars(range(min = 2, max = 65_536), extend("multipleOf" = 2))]
+    #[schemars(range(min = 2, max = 4096), extend("multipleOf" = 2))]
     pub head_dim: Option<u64>,
     /// Width of the SwiGLU layer.
     #[schemars(range(min = 1, max = 10_000_000))]

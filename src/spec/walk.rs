@@ -70,8 +70,10 @@ impl<'a> Walker<'a> {
             }
             Value::Bool(b) if types.contains(&"boolean") => Json::Bool(*b),
             Value::Integer(i) if types.contains(&"integer") || types.contains(&"number") => {
-                self.in_range(node, *i as f64, schema, path);
-                Json::Number((*i).into())
+                match self.in_range(node, *i as f64, schema, path) {
+                    true => Json::Number((*i).into()),
+                    false => Json::Null,
+                }
             }
             Value::Float(x) if types.contains(&"number") || types.contains(&"integer") => {
                 self.number(node, *x, schema, path)
@@ -174,15 +176,17 @@ impl<'a> Walker<'a> {
         if integer && x.is_finite() && x.fract() != 0.0 {
             return self.wrong_type(node, schema, path);
         }
-        self.in_range(node, x, schema, path);
-        if integer && x.abs() < 9.0e18 {
+        if !self.in_range(node, x, schema, path) {
+            Json::Null
+        } else if integer && x.abs() < 9.0e18 {
             Json::Number((x as i64).into())
         } else {
             Number::from_f64(x).map_or(Json::Null, Json::Number)
         }
     }
 
-    fn in_range(&mut self, node: &Node, x: f64, schema: &Json, path: &Path) {
+    /// Whether a number is in range; a value that is not counts as absent for later checks.
+    fn in_range(&mut self, node: &Node, x: f64, schema: &Json, path: &Path) -> bool {
         let bound = |key: &str| schema.get(key).and_then(Json::as_f64);
         let problem = if !x.is_finite() {
             Some("must be a finite number".to_owned())
@@ -197,12 +201,12 @@ impl<'a> Walker<'a> {
                 .filter(|&step| x % step != 0.0)
                 .map(|step| format!("must be a multiple of {step}, not {x}"))
         };
-        if let Some(problem) = problem {
-            self.found.push(
-                Diagnostic::error("spec::out-of-range", format!("{} {problem}", path.name()))
-                    .at(node.place.clone(), problem),
-            );
-        }
+        let Some(problem) = problem else { return true };
+        self.found.push(
+            Diagnostic::error("spec::out-of-range", format!("{} {problem}", path.name()))
+                .at(node.place.clone(), problem),
+        );
+        false
     }
 
     fn one_of(&mut self, node: &Node, text: &str, schema: &Json, path: &Path) {

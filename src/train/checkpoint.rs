@@ -98,8 +98,11 @@ pub fn list(dir: &Path) -> Vec<Found> {
         let text = std::fs::read_to_string(folder.join(MANIFEST)).ok()?;
         let manifest: Manifest = serde_json::from_str(&text).ok()?;
         let len = std::fs::metadata(folder.join(STATE)).ok()?.len();
-        (manifest.schema == 1 && len == manifest.state_bytes)
-            .then_some(Found { step: manifest.step, owner: manifest.owner, folder })
+        (manifest.schema == 1 && len == manifest.state_bytes).then_some(Found {
+            step: manifest.step,
+            owner: manifest.owner,
+            folder,
+        })
     });
     found.collect()
 }
@@ -125,9 +128,7 @@ pub fn load(found: &Found, layout: &Layout) -> Option<State> {
 /// If the folder cannot be removed.
 pub fn clear(dir: &Path) -> Result<(), fs::Error> {
     match std::fs::remove_dir_all(dir) {
-        Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-            Err(fs::Error::at("remove", dir)(e))
-        }
+        Err(e) if e.kind() != std::io::ErrorKind::NotFound => Err(fs::Error::at("remove", dir)(e)),
         _ => Ok(()),
     }
 }

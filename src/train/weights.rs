@@ -103,9 +103,8 @@ pub fn from_bytes(
         let mut arena = vec![0.0; layout.len()];
         for tensor in &layout.tensors {
             let name = format!("{prefix}{}", tensor.name);
-            let stored = file
-                .tensor(&name)
-                .map_err(|_| mismatch(format!("`{name}` is missing")))?;
+            let stored =
+                file.tensor(&name).map_err(|_| mismatch(format!("`{name}` is missing")))?;
             if stored.shape() != tensor.shape {
                 return Err(mismatch(format!(
                     "`{name}` has shape {:?}, the model needs {:?}",
@@ -124,9 +123,9 @@ pub fn from_bytes(
     let expected = layout.tensors.len() * prefixes.len();
     if file.len() != expected {
         let known = |name: &str| {
-            prefixes.iter().any(|p| {
-                name.strip_prefix(p).is_some_and(|rest| layout.get(rest).is_some())
-            })
+            prefixes
+                .iter()
+                .any(|p| name.strip_prefix(p).is_some_and(|rest| layout.get(rest).is_some()))
         };
         let mut extra: Vec<_> = file.names().into_iter().filter(|n| !known(n)).collect();
         extra.sort_unstable();

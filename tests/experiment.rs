@@ -1,0 +1,366 @@
+//! Whole experiments through the binary: same bytes for any thread count and after kills,
+//! nothing trained twice, nothing overwritten.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use serde_json::Value;
+
+struct Lab {
+    dir: tempfile::TempDir,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// The tiny spec of tests/specs/valid with some text replaced.
+    fn spec(&self, name: &str, edits: &[(&str, &str)]) -> PathBuf {
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/tiny.toml");
+        let mut text = std::fs::read_to_string(source).expect("the tiny spec");
+        for (from, to) in edits {
+            assert!(text.contains(from), "{from} is not in the tiny spec");
+            text = text.replace(from, to);
+        }
+        let path = self.path(&format!("{name}.toml"));
+        std::fs::write(&path, text).expect("a writable folder");
+        path
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_xp"));
+        command.args(args).env("XP_CACHE", self.path("cache")).current_dir(self.dir.path());
+        command
+    }
+
+    fn xp(&self, args: &[&str]) -> Output {
+        let output = self.command(args).output().expect("xp runs");
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
+        output
+    }
+
+    fn run(&self, spec: &Path, results: &str, more: &[&str]) -> Output {
+        let mut args = vec!["run", spec.to_str().expect("UTF-8"), "--results", results];
+        args.extend(more);
+        self.xp(&args)
+    }
+
+    fn plan(&self, spec: &Path, results: &str) -> Value {
+        let output =
+            self.xp(&["plan", spec.to_str().expect("UTF-8"), "--results", results, "--json"]);
+        serde_json::from_slice(&output.stdout).expect("plan prints JSON")
+    }
+
+    fn states(&self, spec: &Path, results: &str) -> Vec<String> {
+        let plan = self.plan(spec, results);
+        let runs = plan["runs"].as_array().expect("runs").iter();
+        runs.map(|run| run["state"].as_str().expect("a word").to_owned()).collect()
+    }
+
+    fn json(&self, path: &str) -> Value {
+        serde_json::from_slice(&std::fs::read(self.path(path)).expect(path)).expect("JSON")
+    }
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().expect("not killed")
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// The bytes that must be a function of the ids, by path below `dir`.
+fn digest(dir: &Path) -> BTreeMap<String, blake3::Hash> {
+    let mut found = BTreeMap::new();
+    collect(dir, dir, &mut found);
+    found
+}
+
+fn collect(root: &Path, dir: &Path, found: &mut BTreeMap<String, blake3::Hash>) {
+    let deterministic = ["run.json", "eval.jsonl", "train.jsonl", "weights.safetensors"];
+    for entry in std::fs::read_dir(dir).into_iter().flatten() {
+        let path = entry.expect("readable").path();
+        if path.is_dir() {
+            collect(root, &path, found);
+        } else if deterministic.contains(&path.file_name().unwrap().to_str().unwrap()) {
+            let name = path.strip_prefix(root).unwrap().to_str().unwrap().to_owned();
+            found.insert(name, blake3::hash(&std::fs::read(&path).unwrap()));
+        }
+    }
+}
+
+#[test]
+fn one_two_and_four_threads_give_the_same_bytes() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    for threads in ["1", "2", "4"] {
+        let output = lab.run(&spec, threads, &["--threads", threads]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    let one = digest(&lab.path("1"));
+    assert_eq!(one.len(), 16);
+    assert_eq!(one, digest(&lab.path("2")));
+    assert_eq!(one, digest(&lab.path("4")));
+}
+
+#[test]
+fn what_is_done_is_not_done_again_and_a_length_only_evaluates() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    let before = digest(&lab.path("r"));
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    assert_eq!(digest(&lab.path("r")), before);
+    assert_eq!(lab.states(&spec, "r"), ["done"; 4]);
+
+    let more = lab
+        .spec("more", &[("[64, 128, 256]", "[64, 128, 256, 512]"), ("chunks = 4", "chunks = 6")]);
+    assert_eq!(lab.states(&more, "r"), ["evaluate"; 4]);
+    assert_eq!(code(&lab.run(&more, "r", &[])), 0);
+    let after = digest(&lab.path("r"));
+    for (path, hash) in &before {
+        let same = after[path] == *hash;
+        assert_eq!(same, !path.ends_with("run.json") && !path.ends_with("eval.jsonl"), "{path}");
+    }
+    assert_eq!(lab.states(&more, "r"), ["done"; 4]);
+    // The smaller evaluation is still covered, and nothing of it was lost.
+    assert_eq!(lab.states(&spec, "r"), ["done"; 4]);
+    let record = lab.json("r/tiny/geo/seed-1/run.json");
+    assert_eq!(record["eval"]["64"]["chunks"], 6);
+    assert!(record["eval"]["512"]["ppl"].is_number());
+    // The same evaluation made in one go has the same bytes.
+    assert_eq!(code(&lab.run(&more, "once", &[])), 0);
+    assert_eq!(digest(&lab.path("once")), after);
+    // What was added after results existed is on record.
+    let lock = lab.json("r/tiny/lock.json");
+    assert_eq!(lock["amendments"].as_array().expect("amendments").len(), 1);
+    assert_eq!(lock["amendments"][0]["after_results"], true);
+}
+
+#[test]
+fn another_protocol_or_frequency_set_under_the_same_name_is_refused() {
+    let lab = Lab::new();
+    assert_eq!(code(&lab.run(&lab.spec("tiny", &[]), "r", &[])), 0);
+    let before = digest(&lab.path("r"));
+    let lr = lab.spec("lr", &[("lr = 3e-3", "lr = 1e-3")]);
+    let output = lab.run(&lr, "r", &[]);
+    assert_eq!(code(&output), 4);
+    assert!(stderr(&output).contains("schedule.lr"), "{}", stderr(&output));
+    assert!(stderr(&output).contains("--name"), "{}", stderr(&output));
+    let freq = lab.spec("freq", &[("freq = \"geo(theta=10k)\"", "freq = \"geo(theta=20k)\"")]);
+    let output = lab.run(&freq, "r", &[]);
+    assert_eq!(code(&output), 4);
+    assert!(stderr(&output).contains("geo"), "{}", stderr(&output));
+    let data = lab.spec("data", &[("max_tokens = 8000", "max_tokens = 9000")]);
+    let output = lab.run(&data, "r", &[]);
+    assert_eq!(code(&output), 4, "{}", stderr(&output));
+    assert!(stderr(&output).contains("max_tokens"), "{}", stderr(&output));
+    assert_eq!(digest(&lab.path("r")), before);
+
+    assert_eq!(code(&lab.run(&lr, "r", &["--name", "tiny_lr"])), 0);
+    assert_eq!(digest(&lab.path("r")).len(), 2 * before.len());
+    assert_eq!(code(&lab.run(&lr, "r", &["--supersede"])), 0);
+    let superseded = std::fs::read_dir(lab.path("r/tiny/superseded")).expect("moved there");
+    assert_eq!(superseded.count(), 4);
+    assert_eq!(lab.states(&lr, "r"), ["done"; 4]);
+}
+
+#[test]
+fn the_same_training_under_another_name_is_taken_over() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    let again = lab.spec("again", &[("name = \"tiny\"", "name = \"again\"")]);
+    assert_eq!(lab.states(&again, "r"), ["evaluate"; 4]);
+    assert_eq!(code(&lab.run(&again, "r", &[])), 0);
+    let provenance = lab.json("r/again/geo/seed-1/provenance.json");
+    assert_eq!(provenance["source"], "trained as tiny/geo/seed-1");
+    assert_eq!(provenance["attempts"][0]["outcome"], "taken-over");
+    let of = |name: &str, file: &str| {
+        std::fs::read(lab.path(&format!("r/{name}/geo/seed-2/{file}"))).expect("there")
+    };
+    for file in ["weights.safetensors", "train.jsonl", "eval.jsonl"] {
+        assert_eq!(of("tiny", file), of("again", file), "{file}");
+    }
+}
+
+#[test]
+fn two_names_of_one_set_are_trained_once() {
+    let lab = Lab::new();
+    let twins = lab.spec(
+        "twins",
+        &[
+            ("name = \"mix_a{{ alpha }}\"", "name = \"geo_again{{ '' }}\""),
+            (
+                "mix(geo(theta=10k), anchored_poly(theta=10k, p=3.9, omf=0.3), alpha={{ alpha }})",
+                "geo(theta=1e4)",
+            ),
+        ],
+    );
+    let check = lab.xp(&["check", twins.to_str().unwrap()]);
+    assert!(stderr(&check).contains("freq::same-set"), "{}", stderr(&check));
+    assert_eq!(code(&lab.run(&twins, "r", &[])), 0);
+    let provenance = lab.json("r/tiny/geo_again/seed-1/provenance.json");
+    assert_eq!(provenance["source"], "trained as tiny/geo/seed-1");
+}
+
+/// Kills `xp run` once `train.jsonl` has `lines` lines; whether it was still running.
+fn kill_after(lab: &Lab, spec: &Path, results: &str, log: &Path, lines: usize) -> bool {
+    let mut child = lab
+        .command(&["run", spec.to_str().expect("UTF-8"), "--results", results])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("xp runs");
+    let have =
+        || std::fs::read(log).map_or(0, |bytes| bytes.iter().filter(|&&b| b == b'\n').count());
+    // Bounded by the run itself: it ends with all its lines written.
+    while child.try_wait().expect("a child").is_none() && have() < lines {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let running = child.try_wait().expect("a child").is_none();
+    child.kill().ok();
+    child.wait().expect("a child");
+    running
+}
+
+#[test]
+fn a_killed_run_resumes_to_the_same_bytes() {
+    let lab = Lab::new();
+    let spec = lab.spec(
+        "big",
+        &[
+            ("seeds = [1, 2]", "seeds = [1]"),
+            ("max_steps = 30", "max_steps = 500"),
+            ("max_tokens = 40000", "max_tokens = 300000"),
+            ("[eval]", "[output]\ncheckpoint_every_steps = 40\n\n[eval]"),
+        ],
+    );
+    assert_eq!(code(&lab.run(&spec, "whole", &[])), 0);
+    let log = lab.path("killed/tiny/geo/seed-1/train.jsonl");
+    let kills = [90, 210, 330].map(|lines| kill_after(&lab, &spec, "killed", &log, lines));
+    assert_eq!(lab.states(&spec, "killed")[0], "resume");
+    assert_eq!(code(&lab.run(&spec, "killed", &[])), 0);
+    assert!(kills.iter().filter(|&&k| k).count() >= 2, "{kills:?}");
+    assert_eq!(digest(&lab.path("killed")), digest(&lab.path("whole")));
+    let attempts = lab.json("killed/tiny/geo/seed-1/provenance.json")["attempts"].clone();
+    let attempts = attempts.as_array().expect("attempts");
+    assert_eq!(attempts[0]["outcome"], "killed");
+    assert!(attempts.last().unwrap()["from_step"].as_u64().unwrap() >= 200, "{attempts:?}");
+    assert!(!lab.path("killed/tiny/geo/seed-1/checkpoint").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_signal_checkpoints_and_exits_75() {
+    let lab = Lab::new();
+    let spec = lab.spec(
+        "big",
+        &[
+            ("seeds = [1, 2]", "seeds = [1]"),
+            ("max_steps = 30", "max_steps = 500"),
+            ("max_tokens = 40000", "max_tokens = 300000"),
+        ],
+    );
+    let mut child = lab
+        .command(&["run", spec.to_str().unwrap(), "--results", "r"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("xp runs");
+    let log = lab.path("r/tiny/geo/seed-1/train.jsonl");
+    while child.try_wait().unwrap().is_none() && !std::fs::read(&log).is_ok_and(|b| b.len() > 500) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    let pid = child.id().to_string();
+    Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
+    assert_eq!(child.wait().unwrap().code(), Some(75));
+    assert_eq!(lab.states(&spec, "r")[0], "resume");
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    assert_eq!(code(&lab.run(&spec, "whole", &[])), 0);
+    assert_eq!(digest(&lab.path("r")), digest(&lab.path("whole")));
+}
+
+#[test]
+fn a_diverged_run_says_so_and_counts_as_missing() {
+    let lab = Lab::new();
+    let spec = lab.spec(
+        "hot",
+        &[("lr = 3e-3", "lr = 1e6\ngrad_clip = 1e30\nweight_decay = 1000\nwarmup_frac = 0")],
+    );
+    let output = lab.run(&spec, "r", &[]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    let record = lab.json("r/tiny/geo/seed-1/run.json");
+    assert_eq!(record["status"], "diverged");
+    assert!(record["train"]["final_loss"].is_null());
+    let table = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(table.contains("INCOMPLETE"), "{table}");
+    assert_eq!(lab.states(&spec, "r"), ["done"; 4]);
+}
+
+#[test]
+fn an_experiment_sweep_has_a_folder_a_point() {
+    let lab = Lab::new();
+    let spec =
+        lab.spec("swept", &[("[eval]", "[sweep.grid]\n\"schedule.lr\" = [1e-3, 3e-3]\n\n[eval]")]);
+    let plan = lab.plan(&spec, "r");
+    assert_eq!(plan["protocols"].as_array().unwrap().len(), 2);
+    assert_eq!(plan["runs"].as_array().unwrap().len(), 8);
+    assert_eq!(code(&lab.run(&spec, "r", &["--shard", "1/2"])), 0);
+    assert_eq!(lab.states(&spec, "r").iter().filter(|s| *s == "done").count(), 4);
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    assert!(lab.path("r/tiny/lr=0.001/geo/seed-1/run.json").exists());
+    assert!(lab.path("r/tiny/lr=0.003/mix_a0.2/seed-2/run.json").exists());
+}
+
+#[test]
+fn bad_input_at_run_time_writes_nothing() {
+    let lab = Lab::new();
+    let data = lab.path("text.txt");
+    std::fs::write(&data, "Once there was a cat.\n<|endoftext|>\n").unwrap();
+    let files = |text: &str| format!("[data.validation]\nfiles = \"{text}\"");
+    let short = lab.spec("short", &[("[data.validation]", &files("text.txt"))]);
+    let output = lab.run(&short, "r", &[]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(stderr(&output).contains("not one chunk of length 64"), "{}", stderr(&output));
+    std::fs::write(&data, b"caf\xe9\n<|endoftext|>\n").unwrap();
+    let output = lab.run(&short, "r", &[]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    let bf16 = lab.spec("bf16", &[("lr = 3e-3", "lr = 3e-3\nprecision = \"bf16\"")]);
+    assert_eq!(code(&lab.xp(&["check", bf16.to_str().unwrap()])), 0);
+    let output = lab.run(&bf16, "r", &[]);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    assert!(stderr(&output).contains("bf16"), "{}", stderr(&output));
+    for (args, exit) in [
+        (&["--seeds", "9"][..], 2),
+        (&["--only", "nothing*"], 2),
+        (&["--shard", "3/2"], 2),
+        (&["--device", "cuda"], 3),
+        (&["--threads", "0"], 2),
+    ] {
+        let output = lab.run(&lab.spec("tiny", &[]), "r", args);
+        assert_eq!(code(&output), exit, "{args:?}: {}", stderr(&output));
+    }
+    assert!(!lab.path("r").exists());
+}
+
+#[test]
+fn a_run_locked_by_another_process_is_left_alone() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    let lock = lab.path("r/tiny/geo/seed-1/.lock");
+    let held = xp::fs::try_lock(&lock).unwrap().expect("free");
+    let output = lab.run(&spec, "r", &[]);
+    assert_eq!(code(&output), 4, "{}", stderr(&output));
+    assert_eq!(lab.states(&spec, "r"), ["todo", "done", "done", "done"]);
+    drop(held);
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+}
