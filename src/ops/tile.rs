@@ -91,7 +91,8 @@ mod x86 {
 
     macro_rules! x86_tile {
         (
-            $(#[$doc:meta])* $name:ident, $feature:literal, $mr:literal, $lanes:literal,
+            $(#[$doc:meta])* $name:ident, $feature:literal, $lanes:literal,
+            $mr:literal rows: $($i:literal)*,
             $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident
         ) => {
             $(#[$doc])*
@@ -131,22 +132,28 @@ mod x86 {
                                 let b_row = b.add(p * b_step);
                                 let b0 = $load(b_row);
                                 let b1 = $load(b_row.add($lanes));
-                                for i in 0..$mr {
-                                    let at = if A_LAYOUT { i * a_step + p } else { p * a_step + i };
+                                // Spelled out row by row: a loop over an array of vectors is
+                                // not reliably kept in registers.
+                                $(
+                                    let at =
+                                        if A_LAYOUT { $i * a_step + p } else { p * a_step + $i };
                                     let x = $splat(*a.add(at));
-                                    acc[i][0] = $fma(x, b0, acc[i][0]);
-                                    acc[i][1] = $fma(x, b1, acc[i][1]);
-                                }
+                                    acc[$i][0] = $fma(x, b0, acc[$i][0]);
+                                    acc[$i][1] = $fma(x, b1, acc[$i][1]);
+                                )*
                             }
-                            for i in 0..$mr {
-                                let c_row = c.add(i * c_step);
-                                if write == Write::Add {
-                                    acc[i][0] = $add($load(c_row), acc[i][0]);
-                                    acc[i][1] = $add($load(c_row.add($lanes)), acc[i][1]);
-                                }
-                                $store(c_row, acc[i][0]);
-                                $store(c_row.add($lanes), acc[i][1]);
+                            if write == Write::Add {
+                                $(
+                                    let c_row = c.add($i * c_step);
+                                    acc[$i][0] = $add($load(c_row), acc[$i][0]);
+                                    acc[$i][1] = $add($load(c_row.add($lanes)), acc[$i][1]);
+                                )*
                             }
+                            $(
+                                let c_row = c.add($i * c_step);
+                                $store(c_row, acc[$i][0]);
+                                $store(c_row.add($lanes), acc[$i][1]);
+                            )*
                         }
                     }
                     // SAFETY: the contract of `run`.
@@ -158,13 +165,13 @@ mod x86 {
 
     x86_tile!(
         /// 6 x 16: 12 of the 16 registers are sums.
-        Avx2Tile, "avx2,fma", 6, 8,
+        Avx2Tile, "avx2,fma", 8, 6 rows: 0 1 2 3 4 5,
         _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps,
         _mm256_add_ps
     );
     x86_tile!(
         /// 12 x 32: 24 of the 32 registers are sums.
-        Avx512Tile, "avx512f", 12, 16,
+        Avx512Tile, "avx512f", 16, 12 rows: 0 1 2 3 4 5 6 7 8 9 10 11,
         _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps,
         _mm512_add_ps
     );

@@ -20,8 +20,8 @@ fn configs() -> Vec<(Config, usize, usize)> {
     };
     vec![
         (small.clone(), 3, 37),
-        // heads * head_dim differs from hidden_size, head not tied, one row of two tokens.
-        (Config { heads: 1, head_dim: 64, tie_embeddings: false, ..small.clone() }, 1, 2),
+        // heads * head_dim differs from hidden_size, head not tied, one short row.
+        (Config { heads: 1, head_dim: 64, tie_embeddings: false, ..small.clone() }, 1, 3),
         (Config { heads: 2, head_dim: 96, layers: 1, ..small.clone() }, 2, 130),
         (Config { heads: 1, head_dim: 128, hidden_size: 33, layers: 1, ..small }, 1, 65),
     ]
@@ -63,7 +63,7 @@ fn loss_and_every_gradient_match() -> Result<()> {
                     let want = reference::values(&want)?;
                     let error = relative_error(&grads[tensor.range()], &want);
                     assert!(error < 2e-5, "{isa} {} pass {pass}: {error:e}", tensor.name);
-                    if tensor.name != "model.embed_tokens.weight" && seq_len > 2 {
+                    if tensor.name != "model.embed_tokens.weight" {
                         let reached = want.iter().all(|&w| w != 0.0);
                         assert!(reached, "{}: the test must exercise every value", tensor.name);
                     }
