@@ -44,7 +44,12 @@ fn losses_and_perplexities_are_pytorchs() {
     for (i, step) in steps.iter().enumerate() {
         let number = |value: &Value| value.as_f64().expect("a number");
         close(&format!("loss {i}"), number(&step["loss"]), number(&golden["losses"][i]), 1e-5);
-        close(&format!("norm {i}"), number(&step["grad_norm"]), number(&golden["grad_norms"][i]), 1e-4);
+        close(
+            &format!("norm {i}"),
+            number(&step["grad_norm"]),
+            number(&golden["grad_norms"][i]),
+            1e-4,
+        );
     }
     let record = json(&run.join("run.json"));
     for (length, want) in golden["perplexity"].as_object().unwrap() {
@@ -86,7 +91,8 @@ fn gradients_are_pytorchs_and_none_is_zero() {
     let layout = Layout::new(&model);
     let initial = weights::load(&small().join("weights.safetensors"), &layout).unwrap();
     let want = weights::load(&small().join("gradients.safetensors"), &layout).unwrap();
-    let context = xp::freq::Context { head_dim: 16, train_len: None, target_len: None, seq_len: None };
+    let context =
+        xp::freq::Context { head_dim: 16, train_len: None, target_len: None, seq_len: None };
     let freq = xp::freq::evaluate("geo(theta=500)", &context).unwrap();
     let rope = Rope { inv_freq: freq.inv_freq_f32(), attention_scale: 1.0 };
     let cpu = xp::ops::Cpu::new();
