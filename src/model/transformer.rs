@@ -117,7 +117,7 @@ impl<B: Backend> Transformer<B> {
             _ => Workspace::new(&self.backend, &self.config, n)?,
         };
         let step = Step { model: self, params, rows, seq_len };
-        let sum = step.run(tokens, loss_scale, &mut workspace, grads);
+        let sum = self.backend.scope(|| step.run(tokens, loss_scale, &mut workspace, grads));
         self.workspace = Some(workspace);
         sum
     }

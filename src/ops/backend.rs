@@ -72,7 +72,7 @@ pub struct NormShape {
 /// All matrices are dense and row-major. An operator finishes before the next one on the same
 /// buffers begins; [`Backend::download`] waits for what it reads. Lengths of views must match
 /// the shapes: that they do is the caller's invariant, not an error of the user.
-pub trait Backend {
+pub trait Backend: Send + Sync {
     /// A buffer of f32 on the device.
     type Buf: Send + Sync;
     /// Token ids on the device.
@@ -95,6 +95,12 @@ pub trait Backend {
 
     /// Token ids (or targets, where [`super::IGNORE`] masks a position) on the device.
     fn upload_tokens(&self, ids: &[u32]) -> Result<Self::Tokens, Error>;
+
+    /// Carries out a whole step's operators. A device that hands work to other threads may do
+    /// so once here, and not once an operator.
+    fn scope<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
+        step()
+    }
 
     /// Gives back memory that is kept for speed alone.
     fn release_scratch(&self);

@@ -107,6 +107,11 @@ impl Backend for Cpu {
         Ok(ids.to_vec())
     }
 
+    fn scope<R: Send>(&self, step: impl FnOnce() -> R + Send) -> R {
+        // Runs on a worker: an operator called from outside the pool pays two thread switches.
+        rayon::scope(|_| step())
+    }
+
     fn release_scratch(&self) {
         self.pool.clear();
     }

@@ -194,39 +194,91 @@ fn pack_operand(
 fn pack_panel(
     out: &mut [f32],
     matrix: Matrix<'_>,
-    (first, rows): (usize, usize),
+    rows: (usize, usize),
     width: usize,
+    steps: (usize, usize),
+) {
+    // Widths known to the compiler: the copies below are then a few instructions each.
+    match width {
+        4 => pack_width::<4>(out, matrix, rows, steps),
+        6 => pack_width::<6>(out, matrix, rows, steps),
+        8 => pack_width::<8>(out, matrix, rows, steps),
+        12 => pack_width::<12>(out, matrix, rows, steps),
+        16 => pack_width::<16>(out, matrix, rows, steps),
+        32 => pack_width::<32>(out, matrix, rows, steps),
+        _ => unreachable!("no micro-kernel has {width} rows or columns"),
+    }
+}
+
+fn pack_width<const W: usize>(
+    out: &mut [f32],
+    Matrix { data, row_stride, col_stride }: Matrix<'_>,
+    (first, rows): (usize, usize),
     (k0, depth): (usize, usize),
 ) {
-    let Matrix { data, row_stride, col_stride } = matrix;
-    if rows < width {
-        out.fill(0.0);
+    let (steps, rest) = out.as_chunks_mut::<W>();
+    debug_assert!(rest.is_empty() && steps.len() == depth && rows <= W);
+    if rows < W {
+        steps.fill([0.0; W]);
     }
     if row_stride == 1 {
-        for (p, step) in out.chunks_exact_mut(width).enumerate() {
-            let start = (k0 + p) * col_stride + first;
-            step[..rows].copy_from_slice(&data[start..start + rows]);
-        }
-    } else {
-        // Steps in blocks of 16, so that the block being written stays in the nearest cache
-        // while the rows are read along their own direction.
-        for p0 in (0..depth).step_by(16) {
-            let steps = 16.min(depth - p0);
-            let block = &mut out[p0 * width..(p0 + steps) * width];
-            for i in 0..rows {
-                let start = (first + i) * row_stride + (k0 + p0) * col_stride;
-                if col_stride == 1 {
-                    let source = &data[start..start + steps];
-                    for (step, &x) in block.chunks_exact_mut(width).zip(source) {
-                        step[i] = x;
-                    }
-                } else {
-                    for (p, step) in block.chunks_exact_mut(width).enumerate() {
-                        step[i] = data[start + p * col_stride];
-                    }
-                }
+        for (p, step) in steps.iter_mut().enumerate() {
+            let source = &data[(k0 + p) * col_stride + first..][..rows];
+            match source.first_chunk::<W>() {
+                Some(whole) => *step = *whole,
+                None => step[..rows].copy_from_slice(source),
             }
         }
+        return;
+    }
+    assert!(col_stride == 1, "a matrix or its transpose");
+    let row = |i: usize| &data[(first + i) * row_stride + k0..][..depth];
+    let mut i = 0;
+    while i + 4 <= rows.min(W) {
+        let sources = [row(i), row(i + 1), row(i + 2), row(i + 3)].map(|r| r.as_chunks::<4>());
+        let (blocks, tail) = steps.as_chunks_mut::<4>();
+        for (b, block) in blocks.iter_mut().enumerate() {
+            let columns = transpose4(sources.map(|(chunks, _)| chunks[b]));
+            for (step, column) in block.iter_mut().zip(columns) {
+                step[i..i + 4].copy_from_slice(&column);
+            }
+        }
+        for (q, step) in tail.iter_mut().enumerate() {
+            step[i..i + 4].copy_from_slice(&sources.map(|(_, rest)| rest[q]));
+        }
+        i += 4;
+    }
+    for i in i..rows {
+        for (step, &x) in steps.iter_mut().zip(row(i)) {
+            step[i] = x;
+        }
+    }
+}
+
+/// The transpose of four rows of four.
+#[inline]
+fn transpose4(rows: [[f32; 4]; 4]) -> [[f32; 4]; 4] {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{
+            __m128, _mm_movehl_ps, _mm_movelh_ps, _mm_unpackhi_ps, _mm_unpacklo_ps,
+        };
+        // SAFETY: [f32; 4] and __m128 are the same 16 bytes; x86-64 always has SSE.
+        unsafe {
+            let [a, b, c, d] = std::mem::transmute::<[[f32; 4]; 4], [__m128; 4]>(rows);
+            let (low, low2) = (_mm_unpacklo_ps(a, b), _mm_unpacklo_ps(c, d));
+            let (high, high2) = (_mm_unpackhi_ps(a, b), _mm_unpackhi_ps(c, d));
+            std::mem::transmute::<[__m128; 4], [[f32; 4]; 4]>([
+                _mm_movelh_ps(low, low2),
+                _mm_movehl_ps(low2, low),
+                _mm_movelh_ps(high, high2),
+                _mm_movehl_ps(high2, high),
+            ])
+        }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        std::array::from_fn(|i| rows.map(|row| row[i]))
     }
 }
 

@@ -25,12 +25,14 @@ simd_kernel! {
     /// The gradient of whole rows, in place.
     fn backward_rows<S>(width: usize, gate_up: &mut [f32], dh: &[f32]) {
         for (gate_up, dh) in gate_up.chunks_exact_mut(2 * width).zip(dh.chunks_exact(width)) {
+            // Indexed over slices of one length: the chain of iterators does not vectorise.
             let (gate, up) = gate_up.split_at_mut(width);
-            for ((g, u), &dh) in gate.iter_mut().zip(up).zip(dh) {
-                let sigmoid = 1.0 / (1.0 + exp::<S>(-*g));
-                let silu = *g * sigmoid;
-                *g = dh * *u * (sigmoid + silu * (1.0 - sigmoid));
-                *u = dh * silu;
+            let (up, dh) = (&mut up[..width], &dh[..width]);
+            for j in 0..width {
+                let sigmoid = 1.0 / (1.0 + exp::<S>(-gate[j]));
+                let silu = gate[j] * sigmoid;
+                let d_silu = sigmoid + silu * (1.0 - sigmoid);
+                (gate[j], up[j]) = (dh[j] * up[j] * d_silu, dh[j] * silu);
             }
         }
     }
