@@ -220,8 +220,7 @@ fn kill_after(lab: &Lab, spec: &Path, results: &str, log: &Path, lines: usize) -
         .stderr(Stdio::null())
         .spawn()
         .expect("xp runs");
-    let have =
-        || std::fs::read(log).map_or(0, |bytes| bytes.iter().filter(|&&b| b == b'\n').count());
+    let have = || std::fs::read_to_string(log).map_or(0, |text| text.matches('\n').count());
     // Bounded by the run itself: it ends with all its lines written.
     while child.try_wait().expect("a child").is_none() && have() < lines {
         std::thread::sleep(std::time::Duration::from_millis(1));

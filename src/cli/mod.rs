@@ -2,6 +2,7 @@
 
 mod check;
 mod common;
+mod data;
 mod diff;
 pub mod exit;
 mod freq;
@@ -50,6 +51,8 @@ enum Command {
     Freq(freq::FreqArgs),
     /// Bring in results measured elsewhere.
     Import(import::Args),
+    /// Fetch, tokenise, verify; nothing more (before going offline).
+    Data(data::Args),
     /// Which protocol keys and configs of two specs differ.
     Diff(diff::Args),
     /// Print the JSON schema of a spec.
@@ -80,6 +83,7 @@ pub fn main() -> u8 {
             }
         }
         Command::Import(args) => import::run(&args, &global),
+        Command::Data(args) => data::run(&args, &global),
         Command::Diff(args) => diff::run(&args, &global),
         Command::Schema(args) => schema::run(&args),
     };

@@ -41,8 +41,8 @@ impl Console {
     pub fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal() && !quiet;
         let bar = terminal.then(|| {
-            let bar = ProgressBar::new(0);
-            bar.set_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
+            bar.set_style(ProgressStyle::with_template("{prefix} {msg}").expect("a constant"));
             bar
         });
         Self { quiet, bar, run: RunLine::default(), last_plain: Mutex::new(Instant::now()) }
@@ -75,6 +75,7 @@ impl Console {
             let style = ProgressStyle::with_template(template)
                 .expect("a constant template")
                 .progress_chars("=> ");
+            bar.set_message("");
             bar.set_style(style);
             bar.set_length(length);
         }
@@ -136,7 +137,7 @@ impl Observer for Console {
 
     fn training(&mut self, _run: &Run<'_>, from: u64, steps: u64) {
         self.run.first_step = from;
-        self.style("{prefix} [{bar:24}] {pos}/{len} {msg}", steps);
+        self.style("{prefix} [{bar:16}] {pos}/{len} {msg}", steps);
         if let Some(bar) = &self.bar {
             bar.set_prefix(self.title());
             bar.set_position(from);
@@ -173,7 +174,7 @@ impl Observer for Console {
         let text = format!("evaluating length {length}, chunk {} of {of}", chunk + 1);
         if let Some(bar) = &self.bar {
             if chunk == 0 {
-                self.style("{prefix} [{bar:24}] {msg}", of as u64);
+                self.style("{prefix} [{bar:16}] {msg}", of as u64);
             }
             bar.set_prefix(self.title());
             bar.set_position(chunk as u64);

@@ -6,7 +6,7 @@ use serde_json::{Value as Json, json};
 use super::protocol::Protocol;
 use super::resolve::Resolved;
 use super::{Checked, check_document};
-use crate::data::{Source, Split, SplitKind, Tokenizer};
+use crate::data::{Source, Split, Tokenizer};
 use crate::diag::Diagnostic;
 use crate::spec::load;
 use crate::spec::node::Node;
@@ -233,6 +233,3 @@ pub fn hold_fixed(checked: &Checked, max_runs: u64) -> Vec<Diagnostic> {
     }
     found
 }
-
-/// The kinds of split, in the order in which they are prepared.
-pub const SPLITS: [SplitKind; 2] = [SplitKind::Train, SplitKind::Validation];

@@ -3,7 +3,7 @@
 
 use serde_json::Value as Json;
 
-use super::sweep::{Row, Sweep, scalar};
+use super::sweep::{Row, Sweep};
 use super::template::{Engine, Rendered, Vars, plain};
 use crate::diag::{Diagnostic, any_error};
 use crate::spec::node::{Entry, Node, Text, Value};
@@ -330,11 +330,6 @@ fn typed(value: &Json, from: &Text) -> Value {
             Value::String(text)
         }
     }
-}
-
-/// The scalar at a path of a rendered document, for messages.
-pub fn scalar_at(document: &Node, path: &[&str]) -> Option<String> {
-    document.at(path).map(scalar).filter(|value| !value.is_null()).map(|value| plain(&value))
 }
 
 #[cfg(test)]

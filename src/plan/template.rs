@@ -195,13 +195,8 @@ mod tests {
 
     fn text(s: &str) -> Text {
         let source =
-            std::sync::Arc::new(crate::diag::Source { name: "t".into(), text: format!("k={s}") });
-        let quoted = format!("{s:?}");
-        let source2 = std::sync::Arc::new(crate::diag::Source {
-            name: source.name.clone(),
-            text: format!("k={quoted}"),
-        });
-        match crate::spec::node::parse_value(&source2, 2).unwrap().value {
+            std::sync::Arc::new(crate::diag::Source { name: "t".into(), text: format!("k={s:?}") });
+        match crate::spec::node::parse_value(&source, 2).unwrap().value {
             crate::spec::node::Value::String(text) => text,
             other => panic!("{other:?}"),
         }

@@ -152,7 +152,7 @@ fn train(
         observer.step(&line, context.steps, protocol.tokens(1), began.elapsed());
         if line.loss.is_none() || line.grad_norm.is_none() {
             log.error(format!("diverged at step {step}: the loss or the gradient is not finite"));
-            return diverged(context, step, train_log, log);
+            return diverged(context, step, &train_log, log);
         }
         let done = step + 1;
         let stopping = context.stop.load(Ordering::Relaxed);
@@ -230,7 +230,7 @@ fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Start, Error> {
 fn diverged(
     context: &Context<'_>,
     step: u64,
-    train_log: TrainLog,
+    train_log: &TrainLog,
     log: Log,
 ) -> Result<Ending, Error> {
     train_log.sync()?;

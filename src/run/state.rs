@@ -163,7 +163,7 @@ fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::E
         let mut keys = Vec::new();
         match &record.freq {
             Some(freq) if freq.vec_id != run.config.freq.vec_id => {
-                keys.push(format!("freq: {} -> {}", freq.expression, run.config.freq.expression))
+                keys.push(format!("freq: {} -> {}", freq.expression, run.config.freq.expression));
             }
             _ => {}
         }

@@ -121,7 +121,7 @@ fn parse_file(path: &Path, from: Option<&Node>) -> Result<Node, Error> {
     let bytes = fs::read(path).map_err(Error::File)?;
     let text = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
-        let line = e.as_bytes()[..at].iter().filter(|&&b| b == b'\n').count() + 1;
+        let line = String::from_utf8_lossy(&e.as_bytes()[..at]).lines().count().max(1);
         refuse(
             "spec::not-utf8",
             format!("`{shown}` is not UTF-8: byte {at}, line {line}"),

@@ -39,7 +39,7 @@ impl Transform for ForPeople {
         let numeric = object.get("type").and_then(Value::as_str).map(str::to_owned);
         if let Some(numeric) = numeric.filter(|t| t == "integer" || t == "number") {
             let mut pattern = QUOTED_NUMBER.to_owned();
-            for word in words.iter().flat_map(|w| w.as_array()).flatten().filter_map(Value::as_str)
+            for word in words.iter().filter_map(Value::as_array).flatten().filter_map(Value::as_str)
             {
                 pattern = format!("^{word}$|{pattern}");
             }

@@ -20,7 +20,7 @@ pub enum Templates {
 /// quotes turned into numbers; it is complete only if no error was found.
 pub fn walk(document: &Node, schema: &Json, templates: Templates) -> (Json, Vec<Diagnostic>) {
     let mut walker = Walker { root: schema, templates, found: Vec::new() };
-    let json = walker.value(document, schema, &Path { text: String::new(), table: String::new() });
+    let json = walker.value(document, schema, &Path { text: String::new() });
     (json, walker.found)
 }
 
@@ -30,10 +30,9 @@ struct Walker<'a> {
     found: Vec<Diagnostic>,
 }
 
-/// Where in the document: how messages name the value, and the table it stands in.
+/// Where in the document: how messages name the value.
 struct Path {
     text: String,
-    table: String,
 }
 
 impl Path {
@@ -106,7 +105,7 @@ impl<'a> Walker<'a> {
             } else {
                 format!("{}.{}", path.text, entry.key)
             };
-            let inner = Path { text, table: path.text.clone() };
+            let inner = Path { text };
             match known.or(open) {
                 Some(schema) => {
                     let value = self.value(&entry.value, schema, &inner);

@@ -9,7 +9,7 @@ pub(super) struct Head<'a> {
     pub shape: AttentionShape,
     /// q, k and v of the whole batch.
     pub qkv: &'a [f32],
-    /// Rotary table, \[L, D / 2\] each.
+    /// Rotary table of cosines, \[L, D / 2\].
     pub cos: &'a [f32],
     pub sin: &'a [f32],
     /// Sequence index.
