@@ -363,3 +363,20 @@ fn a_run_locked_by_another_process_is_left_alone() {
     drop(held);
     assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
 }
+
+#[test]
+fn without_weights_an_added_length_trains_again_and_loses_nothing() {
+    let lab = Lab::new();
+    let drop = ("[eval]", "[output]\nkeep_weights = false\n\n[eval]");
+    let spec = lab.spec("tiny", &[drop]);
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    assert!(!lab.path("r/tiny/geo/seed-1/weights.safetensors").exists());
+    let other = lab.spec("other", &[drop, ("[64, 128, 256]", "[64, 512]")]);
+    assert_eq!(lab.states(&other, "r"), ["todo"; 4]);
+    assert_eq!(code(&lab.run(&other, "r", &[])), 0);
+    let record = lab.json("r/tiny/geo/seed-1/run.json");
+    for length in ["64", "128", "256", "512"] {
+        assert!(record["eval"][length]["ppl"].is_number(), "{length}");
+    }
+    assert_eq!(lab.states(&spec, "r"), ["done"; 4]);
+}

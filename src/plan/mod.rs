@@ -1,6 +1,6 @@
 //! Spec × sweep × seeds → an ordered list of runs, each with its ids.
 //!
-//! The stages: [`expand()`] carries out sweeps and templates, [`resolve()`] fills in defaults and
+//! The stages: `expand` carries out sweeps and templates, `resolve` fills in defaults and
 //! evaluates expressions, [`Plan::new`] hashes content into ids. Nothing here trains or writes;
 //! what must be read from disk is asked for through [`Contents`].
 

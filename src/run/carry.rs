@@ -89,7 +89,7 @@ pub fn carry_out(
     match inspection.state {
         State::Done => Ok(Ending::Done),
         State::Evaluate => evaluate_only(context, inspection, executor, observer),
-        State::Resume { .. } | State::Todo => train(context, executor, observer),
+        State::Resume { .. } | State::Todo => train(context, inspection, executor, observer),
     }
 }
 
@@ -104,6 +104,7 @@ fn job<'a>(context: &Context<'a>) -> Job<'a> {
 
 fn train(
     context: &Context<'_>,
+    inspection: &Inspection,
     executor: &mut dyn Executor,
     observer: &mut dyn Observer,
 ) -> Result<Ending, Error> {
@@ -187,8 +188,9 @@ fn train(
         tokens: protocol.tokens(context.steps),
         final_loss: last_loss,
     };
-    let evaluated = evaluate(context, None, session.as_mut(), observer)?;
-    let Some(evaluated) = evaluated else {
+    // A run trained again because its weights were not kept holds its evaluation already.
+    let held = inspection.record.as_ref().and_then(|record| record.evaluation.as_ref());
+    let Some(evaluated) = evaluate(context, held, session.as_mut(), observer)? else {
         log.end(context.steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: context.steps });
     };
