@@ -96,7 +96,6 @@ macro_rules! simd_kernel {
     ) => {
         $(#[$meta])*
         #[expect(unsafe_code, reason = "calls its own copies compiled for wider vectors")]
-        #[expect(clippy::inline_always, reason = "must take on the target features of its caller")]
         #[allow(clippy::allow_attributes, clippy::too_many_arguments, reason = "kernels take flat slices")]
         $vis fn $name(isa: $crate::ops::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]

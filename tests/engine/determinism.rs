@@ -25,14 +25,14 @@ fn rope() -> Rope {
 }
 
 /// Three optimiser steps of two granules each: (losses, parameters).
-fn train(cpu: Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
+fn train(cpu: &Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
     pool.install(|| {
         let config = config();
         let mut params = model::init(&config, 1);
         let mut model = Transformer::new(cpu.clone(), &config, &rope()).expect("a valid shape");
         let constants = AdamWConfig { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
-        let mut optimiser = AdamW::new(&cpu, constants, params.len()).expect("memory");
+        let mut optimiser = AdamW::new(cpu, constants, params.len()).expect("memory");
         let (rows, seq_len) = (4, 101);
         let scale = 1.0 / (2 * rows * (seq_len - 1)) as f32;
         let tokens = reference::tokens(2 * rows * seq_len, config.vocab_size);
@@ -46,8 +46,8 @@ fn train(cpu: Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
                     .expect("valid tokens");
             }
             losses.push(sum * f64::from(scale));
-            let clip = clip_factor(global_norm(&cpu, &grads).expect("cpu"), 1.0);
-            optimiser.step(&cpu, &mut params, &grads, 1e-2, clip).expect("cpu");
+            let clip = clip_factor(global_norm(cpu, &grads).expect("cpu"), 1.0);
+            optimiser.step(cpu, &mut params, &grads, 1e-2, clip).expect("cpu");
         }
         (losses, params)
     })
@@ -56,7 +56,7 @@ fn train(cpu: Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
 #[test]
 fn thread_counts_do_not_change_a_bit() {
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-        let run = |threads| train(Cpu::with_isa(isa).expect("available"), threads);
+        let run = |threads| train(&Cpu::with_isa(isa).expect("available"), threads);
         let one = run(1);
         assert!(one.0[2] < one.0[0], "it learns: {:?}", one.0);
         for threads in [2, 3, 4] {
@@ -67,9 +67,9 @@ fn thread_counts_do_not_change_a_bit() {
 
 #[test]
 fn instruction_paths_agree_within_rounding() {
-    let (want, _) = train(Cpu::with_isa(Isa::Portable).expect("always"), 2);
+    let (want, _) = train(&Cpu::with_isa(Isa::Portable).expect("always"), 2);
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
-        let (got, _) = train(Cpu::with_isa(isa).expect("available"), 2);
+        let (got, _) = train(&Cpu::with_isa(isa).expect("available"), 2);
         for (got, want) in got.iter().zip(&want) {
             assert!((got - want).abs() < 1e-5 * want, "{isa}: {got} instead of {want}");
         }
