@@ -21,7 +21,7 @@ pub(crate) fn exp<S: Simd>(x: f32) -> f32 {
     let x = if x > 88.3 { 88.3 } else { x };
     let shifted = S::mul_add(x, std::f32::consts::LOG2_E, ROUND);
     let n = shifted - ROUND;
-    let r = S::mul_add(n, -0.693_359_4, x);
+    let r = S::mul_add(n, -355.0 / 512.0, x);
     let r = S::mul_add(n, 2.121_944_4e-4, r);
     let p = 1.987_569_1e-4;
     let p = S::mul_add(p, r, 1.398_199_9e-3);

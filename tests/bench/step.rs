@@ -2,7 +2,8 @@
 //!
 //! Sizes S and M are models of the search's kind at 1/100 and 1/10 of its cost, X is the
 //! reference model itself. Prints the median step of a few, tokens/s, and GFLOP/s by the count
-//! of `DESIGN.md`: (6 N + 6 layers heads `head_dim` `seq_len`) a token.
+//! of `DESIGN.md`: (6 N + 6 layers heads `head_dim` `seq_len`) a token. Size E evaluates the
+//! reference model at 16,384 tokens and prints the memory that took beside the prediction.
 
 use std::time::Instant;
 
@@ -62,13 +63,40 @@ fn measure(Size { name, config, rows, seq_len, steps }: &Size) -> Result<(), xp:
     let attention = 6 * config.layers * config.heads * config.head_dim * seq_len;
     let flops = (6 * config.num_parameters() as usize + attention) as f64 * count as f64;
     println!(
-        "{name}: {:.4} s a step (best {:.4}), {:.0} tokens/s, {:.1} GFLOP/s, {}, {} threads",
+        "{name}: {:.4} s a step (best {:.4}), {:.0} tokens/s, {:.1} GFLOP/s, {}, {} threads; \
+         peak {} MiB, predicted {} MiB",
         median,
         seconds[0],
         count as f64 / median,
         flops / median * 1e-9,
         cpu.device_class(),
         rayon::current_num_threads(),
+        peak_memory().map_or("?".into(), |mib| mib.to_string()),
+        model::training_memory(config, *rows, *seq_len) >> 20,
+    );
+    Ok(())
+}
+
+/// Peak resident memory of this process in MiB, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? >> 10)
+}
+
+fn evaluate(Size { name, config, seq_len, .. }: &Size) -> Result<(), xp::ops::Error> {
+    let inv_freq = vec![0.1; config.head_dim / 2];
+    let mut model = Transformer::new(Cpu::new(), config, &Rope { inv_freq, attention_scale: 1.0 })?;
+    let params = model::init(config, 42);
+    let tokens: Vec<u32> = (0..*seq_len).map(|i| (i * 7919 % config.vocab_size) as u32).collect();
+    let start = Instant::now();
+    let losses = model.losses(&params, &tokens)?;
+    let mean = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
+    println!(
+        "{name}: {:.2} s for {seq_len} tokens, mean loss {mean:.4}; peak {} MiB, predicted {} MiB",
+        start.elapsed().as_secs_f64(),
+        peak_memory().map_or("?".into(), |mib| mib.to_string()),
+        model::evaluation_memory(config, *seq_len) >> 20,
     );
     Ok(())
 }
@@ -80,6 +108,9 @@ fn main() -> Result<(), xp::ops::Error> {
         size("M", [4, 256, 4, 1024, 8192], 8, 512, 5),
         size("X", [6, 512, 8, 2048, 50_304], 1, 2048, 3),
     ];
+    if asked.iter().any(|a| a == "E") {
+        evaluate(&size("E", [6, 512, 8, 2048, 50_304], 1, 16_384, 1))?;
+    }
     for size in &sizes {
         let default = size.name != "X" && asked.is_empty();
         if default || asked.iter().any(|a| a == size.name) {

@@ -89,7 +89,7 @@ fn backward_with<T: Tile>(
     (0..rows * heads).into_par_iter().for_each_init(
         || cpu.pool().take(scratch_len),
         |scratch, index| {
-            let head = Head { shape, qkv, cos, sin, row: index / heads, head: index % heads };
+            let head = Head { shape, qkv, cos, sin, row: index / heads, index: index % heads };
             let (key_panels, rest) = scratch.split_at_mut(length * head_dim);
             let (value_panels, rest) = rest.split_at_mut(length * head_dim);
             let (keys, rest) = rest.split_at_mut(length * padded);

@@ -78,7 +78,7 @@ fn forward_with<T: Tile>(
 ) {
     let AttentionShape { rows, seq_len, heads, head_dim } = shape;
     let head_at =
-        |index: usize| Head { shape, qkv, cos, sin, row: index / heads, head: index % heads };
+        |index: usize| Head { shape, qkv, cos, sin, row: index / heads, index: index % heads };
     let padded = head_dim.next_multiple_of(T::NR);
     let length = seq_len.next_multiple_of(T::NR);
     // Packed once per head, read by every block of queries.

@@ -14,8 +14,8 @@ pub(super) struct Head<'a> {
     pub sin: &'a [f32],
     /// Sequence index.
     pub row: usize,
-    /// Head index.
-    pub head: usize,
+    /// Head of the sequence.
+    pub index: usize,
 }
 
 impl Head<'_> {
@@ -23,7 +23,7 @@ impl Head<'_> {
     pub fn offset(&self, part: usize, position: usize) -> usize {
         let AttentionShape { seq_len, heads, head_dim, .. } = self.shape;
         (self.row * seq_len + position) * self.shape.qkv_stride()
-            + (part * heads + self.head) * head_dim
+            + (part * heads + self.index) * head_dim
     }
 
     fn vector(&self, part: usize, position: usize) -> &[f32] {
@@ -33,12 +33,12 @@ impl Head<'_> {
     /// Offset of a position's output.
     pub fn out_offset(&self, position: usize) -> usize {
         let AttentionShape { seq_len, head_dim, .. } = self.shape;
-        (self.row * seq_len + position) * self.shape.out_stride() + self.head * head_dim
+        (self.row * seq_len + position) * self.shape.out_stride() + self.index * head_dim
     }
 
     /// Offset of a position's log-sum-exp.
     pub fn lse_offset(&self, position: usize) -> usize {
-        (self.row * self.shape.heads + self.head) * self.shape.seq_len + position
+        (self.row * self.shape.heads + self.index) * self.shape.seq_len + position
     }
 
     fn angles(&self, position: usize) -> (&[f32], &[f32]) {
