@@ -23,7 +23,7 @@ pub fn check(document: &Node, spec: &Spec, complete: bool) -> Vec<Diagnostic> {
     model_shape(document, spec, &mut found);
     batches(document, spec, &mut found);
     tokenizer_fits(document, spec, &mut found);
-    data_sources(document, spec, &mut found);
+    data_sources(document, spec, complete, &mut found);
     report_lengths(document, spec, &mut found);
     found
 }
@@ -220,12 +220,12 @@ pub fn vocabulary_too_small(document: &Node, vocab_size: u64, tokenizer_size: u6
     .help(format!("set vocab_size = {tokenizer_size} or more"))
 }
 
-fn data_sources(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
+fn data_sources(document: &Node, spec: &Spec, complete: bool, found: &mut Vec<Diagnostic>) {
     let data = &spec.data;
     for (name, split) in [("train", &data.train), ("validation", &data.validation)] {
         let files = has(document, &["data", name, "files"]);
         match data.dataset.as_deref() {
-            None if !files && !has(document, &["data", "dataset"]) => found.push(
+            None if complete && !files && !has(document, &["data", "dataset"]) => found.push(
                 Diagnostic::error(
                     "spec::missing-key",
                     format!("the {name} text comes from nowhere"),

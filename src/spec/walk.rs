@@ -16,6 +16,29 @@ pub enum Templates {
     Rendered,
 }
 
+/// What other programs call a key of ours: only for "did you mean".
+const ALIASES: [(&str, &str); 19] = [
+    ("batch", "batch_size"),
+    ("block_size", "seq_len"),
+    ("context_length", "seq_len"),
+    ("d_model", "hidden_size"),
+    ("dtype", "precision"),
+    ("ffn_size", "intermediate_size"),
+    ("learning_rate", "lr"),
+    ("max_grad_norm", "grad_clip"),
+    ("max_length", "seq_len"),
+    ("micro_batch", "micro_batch_size"),
+    ("n_heads", "heads"),
+    ("n_layers", "layers"),
+    ("num_epochs", "epochs"),
+    ("num_heads", "heads"),
+    ("num_layers", "layers"),
+    ("scheduler", "decay"),
+    ("seed", "seeds"),
+    ("steps", "max_steps"),
+    ("warmup_ratio", "warmup_frac"),
+];
+
 /// Checks `document` against `schema` (the root, which holds `$defs`). The JSON has numbers in
 /// quotes turned into numbers; it is complete only if no error was found.
 pub fn walk(document: &Node, schema: &Json, templates: Templates) -> (Json, Vec<Diagnostic>) {
@@ -258,8 +281,12 @@ impl<'a> Walker<'a> {
     fn unknown_key(&mut self, entry: &Entry, known: Option<&Map<String, Json>>, path: &Path) {
         let table = if path.text.is_empty() { "a spec".into() } else { format!("[{}]", path.text) };
         let keys: Vec<&str> = known.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-        let help = match nearest(&entry.key, keys.iter().copied()) {
-            Some(near) => format!("did you mean `{near}`?"),
+        let aliases = ALIASES.iter().filter(|(_, key)| keys.contains(key)).map(|(alias, _)| *alias);
+        let help = match nearest(&entry.key, keys.iter().copied().chain(aliases)) {
+            Some(near) => {
+                let ours = ALIASES.iter().find(|(alias, _)| *alias == near);
+                format!("did you mean `{}`?", ours.map_or(near, |(_, key)| key))
+            }
             None => match self.table_of(&entry.key) {
                 Some(right) => format!("`{}` is a key of [{right}]", entry.key),
                 None => format!("the keys of {table} are {}", keys.join(", ")),
@@ -341,6 +368,8 @@ mod tests {
     fn each_mistake_has_its_code_and_place() {
         for (text, place, code, words) in [
             ("[model]\nhaed_dim = 16", "2:1", "spec::unknown-key", "did you mean `head_dim`"),
+            ("[schedule]\nlerning_rate = 1", "2:1", "spec::unknown-key", "did you mean `lr`?"),
+            ("[model]\nn_layer = 16", "2:1", "spec::unknown-key", "did you mean `layers`?"),
             ("[model]\nseq_len = 16", "2:1", "spec::unknown-key", "is a key of [schedule]"),
             ("[modle]\nlayers = 2", "1:2", "spec::unknown-key", "did you mean `model`"),
             ("[model]\nlayers = \"two\"", "2:10", "spec::wrong-type", "whole number"),
