@@ -110,18 +110,19 @@ pub struct Lock {
     _file: File,
 }
 
+fn open_lock(path: &Path) -> Result<File> {
+    create_dir_all(parent(path))?;
+    let mut options = OpenOptions::new();
+    options.create(true).truncate(false).write(true);
+    options.open(path).map_err(Error::at("open lock", path))
+}
+
 /// Takes the lock of `path` (created if missing); `None` if another process holds it.
 ///
 /// # Errors
 /// If the file cannot be opened or locked at all.
 pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
-    create_dir_all(parent(path))?;
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(Error::at("open lock", path))?;
+    let file = open_lock(path)?;
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock { _file: file })),
         Err(TryLockError::WouldBlock) => Ok(None),
@@ -136,13 +137,7 @@ pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
 /// # Errors
 /// If the file cannot be opened or locked at all.
 pub fn lock(path: &Path) -> Result<Lock> {
-    create_dir_all(parent(path))?;
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(Error::at("open lock", path))?;
+    let file = open_lock(path)?;
     file.lock().map_err(Error::at("lock", path))?;
     Ok(Lock { _file: file })
 }

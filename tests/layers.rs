@@ -14,10 +14,10 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ("optim", &["ops"]),
     ("model", &["ops", "rng"]),
     ("data", &["fs", "rng"]),
-    ("results", &["fs"]),
+    ("results", &["canonical", "fs"]),
     ("eval", &["results"]),
     ("train", &["data", "fs", "model", "ops", "optim"]),
-    ("report", &["results", "stats", "fs"]),
+    ("report", &["canonical", "fs", "results", "stats"]),
     ("spec", &["diag", "fs", "data", "eval", "optim", "results", "train"]),
     (
         "plan",

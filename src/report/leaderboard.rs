@@ -2,7 +2,8 @@
 
 use super::build::{Input, by_mean};
 use super::model::{Experiment, Group, Leaderboard, Section, Standing, place};
-use crate::results::{Point, canonical_json, changed_keys, comparable_evaluation};
+use crate::canonical;
+use crate::results::{Point, changed_keys, comparable_evaluation};
 
 /// Ranks across experiments; `None` for a single experiment. Sweep points of one experiment
 /// are protocols of their own and are not ranked with each other.
@@ -60,8 +61,8 @@ impl Key {
         let chunks = point.lengths.get(&primary_length).copied().flatten();
         let text = format!(
             "{}\n{}\n{primary_length} {chunks:?}",
-            canonical_json(&training),
-            canonical_json(&evaluation)
+            canonical::to_string(&training),
+            canonical::to_string(&evaluation)
         );
         Self { training, evaluation, primary_length, chunks, text }
     }

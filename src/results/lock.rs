@@ -5,6 +5,8 @@ use std::fmt::Display;
 
 use serde_json::Value;
 
+use crate::canonical::{self, Difference};
+
 use super::{Amendment, Config, Declared, Lock, Point, WinRule};
 
 impl Lock {
@@ -115,7 +117,7 @@ impl Point {
     pub fn compatible_protocols<'a>(&'a self, lock: Option<&'a Lock>) -> BTreeSet<&'a str> {
         let key = |point: &Self| {
             let evaluation = comparable_evaluation(&point.evaluation);
-            (canonical_json(&point.training), canonical_json(&evaluation))
+            (canonical::to_string(&point.training), canonical::to_string(&evaluation))
         };
         let own = key(self);
         let earlier = lock.into_iter().flat_map(Lock::versions);
@@ -130,48 +132,20 @@ impl Point {
 
 /// blake3 of a JSON value's canonical form.
 pub(super) fn canonical_hash(value: &Value) -> String {
-    blake3::hash(canonical_json(value).as_bytes()).to_hex().to_string()
-}
-
-/// A JSON value with sorted keys and no spaces: equal values give equal texts.
-#[must_use]
-pub fn canonical_json(value: &Value) -> String {
-    fn sorted(value: &Value) -> Value {
-        match value {
-            Value::Object(map) => {
-                let by_key: BTreeMap<&String, &Value> = map.iter().collect();
-                Value::Object(by_key.into_iter().map(|(k, v)| (k.clone(), sorted(v))).collect())
-            }
-            Value::Array(items) => Value::Array(items.iter().map(sorted).collect()),
-            other => other.clone(),
-        }
-    }
-    sorted(value).to_string()
+    blake3::hash(canonical::to_string(value).as_bytes()).to_hex().to_string()
 }
 
 /// The keys (dotted paths) whose values differ, each with both values: `schedule.lr: 0.001 → 0.003`.
 #[must_use]
 pub fn changed_keys(old: &Value, new: &Value) -> Vec<String> {
-    fn walk(path: &str, old: &Value, new: &Value, out: &mut Vec<String>) {
-        if let (Value::Object(a), Value::Object(b)) = (old, new) {
-            let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-            for key in keys {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                walk(
-                    &path,
-                    a.get(key).unwrap_or(&Value::Null),
-                    b.get(key).unwrap_or(&Value::Null),
-                    out,
-                );
-            }
-        } else if canonical_json(old) != canonical_json(new) {
-            let path = if path.is_empty() { "protocol" } else { path };
-            out.push(format!("{path}: {} → {}", brief(old), brief(new)));
-        }
-    }
-    let mut out = Vec::new();
-    walk("", old, new, &mut out);
-    out
+    let show = |value: Option<Value>| brief(&value.unwrap_or_default());
+    canonical::differences(old, new)
+        .into_iter()
+        .map(|Difference { key, left, right }| {
+            let key = if key.is_empty() { "protocol" } else { &key };
+            format!("{key}: {} → {}", show(left), show(right))
+        })
+        .collect()
 }
 
 /// A value short enough for a message; an absent one reads `none`.
@@ -180,7 +154,7 @@ fn brief(value: &Value) -> String {
     if value.is_null() {
         return "none".to_owned();
     }
-    let text = canonical_json(value);
+    let text = canonical::to_string(value);
     if text.chars().count() <= LONGEST {
         return text;
     }
@@ -476,7 +450,7 @@ mod tests {
     fn the_hash_is_of_the_content_not_of_the_order_of_keys() {
         let a = serde_json::json!({"b": 1, "a": {"d": 2.5, "c": [1, 2]}});
         let b = serde_json::json!({"a": {"c": [1, 2], "d": 2.5}, "b": 1});
-        assert_eq!(canonical_json(&a), r#"{"a":{"c":[1,2],"d":2.5},"b":1}"#);
+        assert_eq!(canonical::to_string(&a), r#"{"a":{"c":[1,2],"d":2.5},"b":1}"#);
         assert_eq!(canonical_hash(&a), canonical_hash(&b));
         let mut other = declared();
         other.win.max_std_over_gap = 1.0;

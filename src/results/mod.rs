@@ -17,7 +17,7 @@ pub(crate) mod testing;
 pub use declared::{Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, WinRule};
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
 pub use listing::{Entry, Listing, Problem, all_records, list};
-pub use lock::{canonical_json, changed_keys, comparable_evaluation};
+pub use lock::{changed_keys, comparable_evaluation};
 pub use record::{
     Attempt, ChunkLoss, DataIdentity, Evaluation, Frequencies, PositionLoss, Provenance, Record,
     Status, Step, Training,
