@@ -19,7 +19,14 @@ pub fn chunk_loss(length: u64, chunk: u64, losses: &[f32], train_len: u64) -> Ch
             PositionLoss { from, to, sum: finite(sum), count: part.len() as u64 }
         })
         .collect();
-    ChunkLoss { length, chunk, tokens: losses.len() as u64, loss: finite(mean), positions }
+    ChunkLoss {
+        length,
+        transform: None,
+        chunk,
+        tokens: losses.len() as u64,
+        loss: finite(mean),
+        positions,
+    }
 }
 
 /// The position buckets of a chunk with `predictions` predictions.
@@ -86,7 +93,14 @@ mod tests {
 
     #[test]
     fn perplexity_is_the_exponential_of_the_mean_of_chunk_means() {
-        let line = |chunk, loss| ChunkLoss { length: 8, chunk, tokens: 7, loss, positions: vec![] };
+        let line = |chunk, loss| ChunkLoss {
+            length: 8,
+            transform: None,
+            chunk,
+            tokens: 7,
+            loss,
+            positions: vec![],
+        };
         let lines = [line(1, Some(3.0)), line(0, Some(1.0)), line(2, Some(100.0))];
         let two = evaluations(&lines, &BTreeMap::from([(8, Some(2)), (16, Some(2))]));
         assert_eq!(two.len(), 1);

@@ -211,6 +211,7 @@ impl Plan {
                 protocol: point.protocol_id.clone(),
                 seq_len: protocol.train.seq_len,
                 lengths: chunks.collect(),
+                transforms: Vec::new(),
                 training: point.identity.training.clone(),
                 evaluation: point.identity.evaluation.clone(),
                 configs: configs.collect(),

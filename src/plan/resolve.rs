@@ -56,6 +56,7 @@ pub fn win_rule(spec: &Spec, seq_len: u64, lengths: &[u64]) -> WinRule {
             .primary_length
             .or_else(|| lengths.iter().copied().max())
             .unwrap_or(seq_len),
+        transform: None,
         guard: lengths.contains(&guard.length).then_some(guard),
         max_std_over_gap: win.max_std_over_gap.unwrap_or(0.5),
         min_seeds_better: SeedShare::try_from(share).unwrap_or(SeedShare { num: 2, den: 3 }),

@@ -294,6 +294,7 @@ mod tests {
         WinRule {
             rule,
             primary_length: 16384,
+            transform: None,
             guard: None,
             max_std_over_gap: 0.5,
             min_seeds_better: SeedShare { num: 2, den: 3 },

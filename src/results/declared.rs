@@ -67,12 +67,24 @@ pub struct Point {
     pub seq_len: u64,
     /// Chunks asked for, by evaluation length; `None` means all.
     pub lengths: BTreeMap<u64, Option<u64>>,
+    /// Transforms of the trained frequencies under which every length is evaluated besides.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<Transform>,
     /// The training part of the protocol, canonical: what `DRIFT` messages compare key by key.
     pub training: serde_json::Value,
     /// The evaluation part of the protocol, canonical.
     pub evaluation: serde_json::Value,
     /// The configs, in the spec's order.
     pub configs: Vec<Config>,
+}
+
+/// A transform of the trained frequencies for evaluation.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Transform {
+    /// What reports call it.
+    pub name: String,
+    /// Canonical expression with `{trained}` in place of the trained set.
+    pub expression: String,
 }
 
 /// A named frequency set and what it is compared with.
@@ -99,6 +111,9 @@ pub struct WinRule {
     pub rule: Rule,
     /// The length at which the claim is made.
     pub primary_length: u64,
+    /// Name of the transform under which the claim is made; `None`: as trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
     /// Not more than so much worse at another length.
     pub guard: Option<Guard>,
     /// Rule `seeds`: the larger std may be at most this times the gap.

@@ -14,7 +14,9 @@ pub mod store;
 #[cfg(test)]
 pub(crate) mod testing;
 
-pub use declared::{Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, WinRule};
+pub use declared::{
+    Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, Transform, WinRule,
+};
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
 pub use listing::{Entry, Listing, Problem, all_records, list};
 pub use lock::{changed_keys, comparable_evaluation};

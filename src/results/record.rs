@@ -51,8 +51,12 @@ pub struct Record {
     /// The evaluation part of the protocol as far as `eval` holds it; `None` if imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluation: Option<serde_json::Value>,
-    /// Metrics by evaluation length.
+    /// Metrics by evaluation length, with the frequencies as trained.
     pub eval: BTreeMap<u64, Evaluation>,
+    /// Metrics with transformed frequencies: by the transform's canonical expression, then by
+    /// evaluation length.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub transforms: BTreeMap<String, BTreeMap<u64, Evaluation>>,
 }
 
 impl Record {
@@ -114,6 +118,9 @@ pub struct Evaluation {
 pub struct ChunkLoss {
     /// Evaluation length in tokens.
     pub length: u64,
+    /// Canonical expression of the transform of the frequencies; `None` as trained.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
     /// Chunk index; the chunk is `validation[chunk * length .. (chunk + 1) * length]`.
     pub chunk: u64,
     /// Predictions made: length - 1.

@@ -382,6 +382,7 @@ mod tests {
             data: None,
             evaluation: None,
             eval: BTreeMap::from([(16384, evaluation.clone()), (2048, evaluation)]),
+            transforms: BTreeMap::new(),
         }
     }
 
@@ -427,6 +428,7 @@ mod tests {
         assert_eq!(read_eval(&run).unwrap(), []);
         let chunk = |length, chunk| ChunkLoss {
             length,
+            transform: None,
             chunk,
             tokens: length - 1,
             loss: None,

@@ -23,6 +23,7 @@ pub(crate) fn declared() -> Declared {
             protocol: "p0".to_owned(),
             seq_len: 2048,
             lengths,
+            transforms: Vec::new(),
             training: serde_json::json!({"schedule": {"lr": 6e-4, "seq_len": 2048}}),
             evaluation: serde_json::json!({"lengths": [2048], "slicing": "sequential"}),
             configs: [GEO, HYBRID, ANCHORED].map(|name| config(name, GEO, &seeds)).to_vec(),
@@ -33,6 +34,7 @@ pub(crate) fn declared() -> Declared {
         win: WinRule {
             rule: Rule::Auto,
             primary_length: 16384,
+            transform: None,
             guard: Some(Guard { length: 2048, max_worse_pct: 1.0 }),
             max_std_over_gap: 0.5,
             min_seeds_better: SeedShare { num: 2, den: 3 },
@@ -82,5 +84,6 @@ pub(crate) fn record(config: &str, seed: u64, ppl: &[(u64, f64)]) -> Record {
         data: None,
         evaluation: None,
         eval,
+        transforms: BTreeMap::new(),
     }
 }

@@ -434,5 +434,6 @@ fn new_record(
         data: Some(data),
         evaluation: None,
         eval: std::collections::BTreeMap::new(),
+        transforms: std::collections::BTreeMap::new(),
     }
 }

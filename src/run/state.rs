@@ -274,7 +274,14 @@ mod tests {
     #[test]
     fn only_chunks_that_fit_and_are_not_there_are_to_do() {
         let wanted = BTreeMap::from([(4, Some(3)), (8, None), (16, Some(2))]);
-        let line = ChunkLoss { length: 4, chunk: 1, tokens: 3, loss: None, positions: vec![] };
+        let line = ChunkLoss {
+            length: 4,
+            transform: None,
+            chunk: 1,
+            tokens: 3,
+            loss: None,
+            positions: vec![],
+        };
         assert_eq!(chunks_to_do(&wanted, &[line], 20), [(4, 0), (4, 2), (8, 0), (8, 1), (16, 0)]);
     }
 }

@@ -358,6 +358,7 @@ fn new_record(
         data: None,
         evaluation: None,
         eval: evaluations(run).collect(),
+        transforms: BTreeMap::new(),
     }
 }
 
