@@ -210,7 +210,7 @@ fn value<'s>(
     match param.kind {
         Kind::Number(_) => resolver.scalar(node, level, Scope::Argument).map(Value::Number),
         Kind::Choice(words) => choice(resolver, param.name, words, node).map(Value::Choice),
-        Kind::List => resolver.list(node, level).map(Value::List),
+        Kind::List | Kind::NamedList => resolver.list(node, level).map(Value::List),
         Kind::Formula => {
             let (text, offset) = resolver.text(node, level)?;
             let syntax = match parser::formula(text, offset) {

@@ -155,7 +155,7 @@ impl Expr {
 
     /// Whether a value of the context occurs in an argument. (A formula knows no `target_len`.)
     pub(super) fn mentions(&self, name: &str) -> bool {
-        let mut found = false;
+        let mut found = self.family.reads.contains(&name);
         for argument in &self.arguments {
             let mut visit = |other: &str, _: &Range<usize>| found |= other == name;
             match &argument.value {

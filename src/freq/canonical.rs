@@ -5,6 +5,7 @@
 //! the precedences need; numbers as [`number`] writes them.
 
 use super::ast::{Argument, Expr, Op, Scalar, ScalarKind, Value};
+use super::families::Kind;
 
 /// Writes the canonical form.
 #[must_use]
@@ -33,7 +34,8 @@ fn write_expr(out: &mut String, expr: &Expr) {
     }
     for argument in &expr.arguments {
         separate(out, &mut first);
-        write_argument(out, argument);
+        let kind = expr.family.param(&argument.name).map(|param| param.kind);
+        write_argument(out, argument, !kind.is_some_and(Kind::is_positional));
     }
     out.push(')');
 }
@@ -45,7 +47,7 @@ fn separate(out: &mut String, first: &mut bool) {
     *first = false;
 }
 
-fn write_argument(out: &mut String, argument: &Argument) {
+fn write_argument(out: &mut String, argument: &Argument, named: bool) {
     match &argument.value {
         Value::Number(scalar) => {
             out.push_str(&argument.name);
@@ -58,6 +60,10 @@ fn write_argument(out: &mut String, argument: &Argument) {
             out.push_str(word);
         }
         Value::List(items) => {
+            if named {
+                out.push_str(&argument.name);
+                out.push('=');
+            }
             out.push('[');
             let mut first = true;
             for item in items {

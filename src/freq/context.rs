@@ -8,7 +8,7 @@ use super::error::{CONTEXT, Error};
 pub const MAX_HEAD_DIM: u32 = 4096;
 
 /// The names of the context that arguments can use; a formula has variables of its own.
-pub(super) const NAMES: [&str; 3] = ["head_dim", "train_len", "target_len"];
+pub(super) const NAMES: [&str; 4] = ["head_dim", "train_len", "target_len", "seq_len"];
 
 /// What an expression is evaluated for: the model and the lengths in tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ impl Context {
             "head_dim" => Some(f64::from(self.head_dim)),
             "train_len" => self.train_len.map(|length| length as f64),
             "target_len" => self.target_len.map(|length| length as f64),
+            "seq_len" => self.seq_len.map(|length| length as f64),
             _ => None,
         }
     }
@@ -68,6 +69,12 @@ impl Context {
             format!("`{name}` is used, and no {name} is given"),
             "not known here",
         )
-        .help(format!("`xp freq` takes --{}; a spec gives it", name.replace('_', "-")))
+        .help(if name == "seq_len" {
+            "it is the length at run time: `xp freq` takes --seq-len, and training has no such \
+             length, so a config cannot use it"
+                .to_owned()
+        } else {
+            format!("`xp freq` takes --{}; a spec gives it", name.replace('_', "-"))
+        })
     }
 }

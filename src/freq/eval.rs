@@ -38,9 +38,9 @@ pub fn parse(source: &str) -> Result<Expr, Vec<Error>> {
 pub fn evaluate(source: &str, context: &Context) -> Result<FrequencySet, Vec<Error>> {
     let expr = parse(source)?;
     context.check(source.len()).map_err(|error| vec![error])?;
-    let mut evaluation = Evaluation { context, errors: Errors::default(), thetas: Vec::new() };
-    let shape = evaluation.expr(&expr);
-    let Evaluation { mut errors, mut thetas, .. } = evaluation;
+    let mut evaluation = Evaluation { errors: Errors::default(), thetas: Vec::new() };
+    let shape = evaluation.expr(&expr, context);
+    let Evaluation { mut errors, mut thetas } = evaluation;
     if let Some(shape) = &shape {
         errors.extend(checks::faults(shape, &expr));
     }
@@ -56,47 +56,59 @@ pub fn evaluate(source: &str, context: &Context) -> Result<FrequencySet, Vec<Err
         checks: checks::checks(&shape, &expr, context),
         theta: if let [theta] = thetas[..] { Some(theta) } else { None },
         thetas,
+        depends_on_seq_len: expr.mentions("seq_len"),
         expression,
         inv_freq: shape.inv_freq,
         attention_scale: shape.attention_scale,
     })
 }
 
-struct Evaluation<'a> {
-    context: &'a Context,
+struct Evaluation {
     errors: Errors,
     thetas: Vec<f64>,
 }
 
-impl<'a> Evaluation<'a> {
-    fn expr(&mut self, expr: &'a Expr) -> Option<Shape> {
+impl Evaluation {
+    fn expr(&mut self, expr: &Expr, context: &Context) -> Option<Shape> {
         let family = expr.family;
         let before = self.errors.len();
-        if self.context.channels() < family.min_channels {
+        if context.channels() < family.min_channels {
             self.errors.push(Error::new(
                 CONTEXT,
                 expr.name_span.0.clone(),
                 format!(
                     "{} divides by K - 1, and head_dim {} has K = {}",
                     family.name,
-                    self.context.head_dim,
-                    self.context.channels()
+                    context.head_dim,
+                    context.channels()
                 ),
                 format!("needs head_dim >= {}", 2 * family.min_channels),
             ));
         }
-        let inner: Vec<_> = expr.inner.iter().map(|inner| self.expr(inner)).collect();
         let values: Vec<_> =
-            expr.arguments.iter().map(|argument| self.argument(expr, argument)).collect();
+            expr.arguments.iter().map(|argument| self.argument(expr, context, argument)).collect();
+        let mut call = None;
+        let mut narrowed = None;
+        if let Some(values) = values.into_iter().collect::<Option<_>>() {
+            let own = Call { expr, context, inner: Vec::new(), values };
+            match family.inner_head_dim.map(|narrow| narrow(&own)).transpose() {
+                Ok(head_dim) => {
+                    narrowed = head_dim.map(|head_dim| Context { head_dim, ..context.clone() });
+                    call = Some(own);
+                }
+                Err(error) => self.errors.push(error),
+            }
+        }
+        let inner: Vec<_> = expr
+            .inner
+            .iter()
+            .map(|inner| self.expr(inner, narrowed.as_ref().unwrap_or(context)))
+            .collect();
         if self.errors.len() > before {
             return None;
         }
-        let call = Call {
-            expr,
-            context: self.context,
-            inner: inner.into_iter().collect::<Option<_>>()?,
-            values: values.into_iter().collect::<Option<_>>()?,
-        };
+        let mut call = call?;
+        call.inner = inner.into_iter().collect::<Option<_>>()?;
         match (family.eval)(&call) {
             Ok(shape) => Some(shape),
             Err(error) => {
@@ -106,10 +118,15 @@ impl<'a> Evaluation<'a> {
         }
     }
 
-    fn argument(&mut self, expr: &Expr, argument: &'a Argument) -> Option<ArgumentValue<'a>> {
+    fn argument<'e>(
+        &mut self,
+        expr: &Expr,
+        context: &Context,
+        argument: &'e Argument,
+    ) -> Option<ArgumentValue<'e>> {
         match &argument.value {
             Value::Number(scalar) => {
-                let value = self.number(&argument.name, scalar)?;
+                let value = self.number(context, &argument.name, scalar)?;
                 let interval = match expr.family.param(&argument.name).map(|param| param.kind) {
                     Some(Kind::Number(interval)) => interval,
                     _ => Interval::ANY,
@@ -135,7 +152,7 @@ impl<'a> Evaluation<'a> {
             }
             Value::List(items) => {
                 let values: Vec<_> =
-                    items.iter().map(|item| self.number(&argument.name, item)).collect();
+                    items.iter().map(|item| self.number(context, &argument.name, item)).collect();
                 values.into_iter().collect::<Option<_>>().map(ArgumentValue::List)
             }
             Value::Choice(word) => Some(ArgumentValue::Choice(word)),
@@ -144,17 +161,17 @@ impl<'a> Evaluation<'a> {
     }
 
     /// A finite number of the context.
-    fn number(&mut self, parameter: &str, scalar: &Scalar) -> Option<f64> {
+    fn number(&mut self, context: &Context, parameter: &str, scalar: &Scalar) -> Option<f64> {
         let before = self.errors.len();
         scalar.names(&mut |name, span| {
-            if self.context.value(name).is_none() {
+            if context.value(name).is_none() {
                 self.errors.push(Context::unknown_length(name, span.clone()));
             }
         });
         if self.errors.len() > before {
             return None;
         }
-        let lookup = |name: &str| self.context.value(name).unwrap_or(f64::NAN);
+        let lookup = |name: &str| context.value(name).unwrap_or(f64::NAN);
         let value = scalar.eval(&lookup);
         if !value.is_finite() {
             let what = if value.is_nan() { "not a number" } else { "infinite" };

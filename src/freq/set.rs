@@ -11,7 +11,8 @@ pub struct FrequencySet {
     pub expression: String,
     /// Dimensions of an attention head.
     pub head_dim: u32,
-    /// The `head_dim / 2` angular frequencies, in radians a position.
+    /// The angular frequencies, in radians a position: `head_dim / 2` of them, fewer if only
+    /// the first dimensions of a head rotate (`partial`).
     pub inv_freq: Vec<f64>,
     /// Factor on both cos and sin.
     pub attention_scale: f64,
@@ -19,6 +20,8 @@ pub struct FrequencySet {
     pub theta: Option<f64>,
     /// Every `theta` that occurs, ascending, each once.
     pub thetas: Vec<f64>,
+    /// Whether it depends on the length at run time: nothing to train with.
+    pub depends_on_seq_len: bool,
     /// Hash of the canonical form and the context it depends on: provenance.
     pub expr_id: String,
     /// Hash of the f32 frequencies and the attention scale: what decides "the same set".
@@ -43,7 +46,7 @@ impl FrequencySet {
 
 /// blake3 in hex of `xpfreq/1`, the canonical form, `head_dim=` and `train_len=`, each on a line
 /// and without a line end after the last. A `train_len` that is not given is written `none`.
-/// Only if the expression uses `target_len`, a line `target_len=` follows.
+/// Only if the expression uses `target_len`, a line `target_len=` follows; likewise `seq_len`.
 pub(super) fn expr_id(canonical: &str, expr: &Expr, context: &Context) -> String {
     let length = |length: Option<u64>| length.map_or("none".to_owned(), |l| l.to_string());
     let mut text = format!(
@@ -51,9 +54,13 @@ pub(super) fn expr_id(canonical: &str, expr: &Expr, context: &Context) -> String
         context.head_dim,
         length(context.train_len)
     );
-    if expr.mentions("target_len") {
-        text.push_str("\ntarget_len=");
-        text.push_str(&length(context.target_len));
+    for (name, value) in [("target_len", context.target_len), ("seq_len", context.seq_len)] {
+        if expr.mentions(name) {
+            text.push('\n');
+            text.push_str(name);
+            text.push('=');
+            text.push_str(&length(value));
+        }
     }
     blake3::hash(text.as_bytes()).to_hex().to_string()
 }

@@ -291,6 +291,21 @@ fn configs(
         let index = i.to_string();
         let node = document.at(&["config", &index, "freq"])?;
         match freq::evaluate(text, &context) {
+            Ok(set) if set.inv_freq.len() != head_dim / 2 => {
+                complete = false;
+                found.push(
+                    Diagnostic::error(
+                        "freq::context",
+                        format!(
+                            "{} of {} frequencies: this xp does not train partial rotary",
+                            set.inv_freq.len(),
+                            head_dim / 2
+                        ),
+                    )
+                    .at(node.place.clone(), "partial rotary")
+                    .help("p_rope(...) stops channels and keeps their number"),
+                );
+            }
             Ok(set) => {
                 checks.extend(set.checks.iter().map(|check| (name, node, check.clone())));
                 let baseline = config.baseline.clone().or_else(|| experiment_baseline.clone())?;

@@ -20,11 +20,9 @@ const OMF: Param = Param {
 /// A logistic curve between the ends; not renormalised, so that ω_0 < 1.
 pub(super) const SIGMOID: Family = Family {
     name: "sigmoid",
-    version: 1,
     summary: "a logistic curve in log frequency, not renormalised to reach its ends",
     formula: "exp(s(t) ln(omf theta^(-(K-1)/K))), s(t) = 1/(1 + exp(-steepness (t - midpoint)))",
     source: "the unified search experiment",
-    inner: &[],
     params: &[
         THETA,
         Param {
@@ -41,21 +39,18 @@ pub(super) const SIGMOID: Family = Family {
         },
         OMF,
     ],
-    own_params: false,
     min_channels: 2,
-    declares_zeros: false,
     example: "sigmoid(theta=10k, steepness=8, midpoint=0.5, omf=0.3)",
     eval: sigmoid,
+    ..Family::PLAIN
 };
 
 /// A power of t between the ends.
 pub(super) const ANCHORED_POLY: Family = Family {
     name: "anchored_poly",
-    version: 1,
     summary: "a power curve in log frequency, from 1 to the low end exactly",
     formula: "exp(t^p ln(omf theta^(-(K-1)/K)))",
     source: "the unified search experiment",
-    inner: &[],
     params: &[
         THETA,
         Param {
@@ -66,11 +61,10 @@ pub(super) const ANCHORED_POLY: Family = Family {
         },
         OMF,
     ],
-    own_params: false,
     min_channels: 2,
-    declares_zeros: false,
     example: "anchored_poly(theta=500k, p=3.9, omf=0.3)",
     eval: anchored_poly,
+    ..Family::PLAIN
 };
 
 fn sigmoid(call: &Call<'_>) -> Result<Shape, Error> {

@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::Context;
 use super::super::ast::{Expr, Scalar};
-use super::super::error::{Error, RANGE};
+use super::super::error::{Error, RANGE, TYPE};
 
 /// A frequency set on its way through an expression.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,17 +13,24 @@ pub struct Shape {
     pub(in super::super) inv_freq: Vec<f64>,
     /// Factor on cos and sin.
     pub(in super::super) attention_scale: f64,
+    /// The base and the grid, if it is a geometric set.
+    pub(in super::super) geometric: Option<(f64, &'static str)>,
 }
 
 impl Shape {
     /// Frequencies only: an attention scale of 1.
     pub(super) fn plain(inv_freq: Vec<f64>) -> Self {
-        Self { inv_freq, attention_scale: 1.0 }
+        Self { inv_freq, attention_scale: 1.0, geometric: None }
     }
 
     /// The same with other frequencies, channel by channel.
     pub(super) fn map(&self, f: impl Fn(f64) -> f64) -> Self {
-        Self { inv_freq: self.inv_freq.iter().map(|w| f(*w)).collect(), ..self.clone() }
+        self.with(self.inv_freq.iter().map(|w| f(*w)).collect())
+    }
+
+    /// Other frequencies under the same attention scale.
+    pub(super) fn with(&self, inv_freq: Vec<f64>) -> Self {
+        Self { inv_freq, attention_scale: self.attention_scale, geometric: None }
     }
 }
 
@@ -102,6 +109,56 @@ impl Call<'_> {
     pub(super) fn place(&self, name: &str) -> Range<usize> {
         let argument = self.expr.arguments.iter().find(|argument| argument.name == name);
         argument.map_or(&self.expr.name_span, |argument| &argument.span).0.clone()
+    }
+
+    /// The training length, which the family reads.
+    pub(super) fn train_len(&self) -> Result<f64, Error> {
+        self.length("train_len", self.context.train_len)
+    }
+
+    /// The length that is aimed at, which the family reads.
+    pub(super) fn target_len(&self) -> Result<f64, Error> {
+        self.length("target_len", self.context.target_len)
+    }
+
+    /// The present length, which the family reads.
+    pub(super) fn seq_len(&self) -> Result<f64, Error> {
+        self.length("seq_len", self.context.seq_len)
+    }
+
+    fn length(&self, name: &str, length: Option<u64>) -> Result<f64, Error> {
+        let place = || self.expr.name_span.0.clone();
+        length.map(|l| l as f64).ok_or_else(|| Context::unknown_length(name, place()))
+    }
+
+    /// The base of the inner family, for what is defined on the channel index of a standard
+    /// geometric set.
+    pub(super) fn inner_theta(&self) -> Result<f64, Error> {
+        if let Some((theta, "std")) = self.inner[0].geometric {
+            return Ok(theta);
+        }
+        let name = self.expr.family.name;
+        let inner = &self.expr.inner[0];
+        Err(Error::new(
+            TYPE,
+            inner.span.0.clone(),
+            format!(
+                "{name} works on the base of geo(theta=...), and {} has none",
+                inner.family.name
+            ),
+            "not geo on its standard grid",
+        )
+        .help("yarn(ramp=log_turns), ntk_by_parts(ramp=turns), llama3 and pi take any family"))
+    }
+
+    /// A whole number from 0 to `most`.
+    pub(super) fn count(&self, name: &str, most: usize) -> Result<usize, Error> {
+        let value = self.number(name);
+        if value.fract() == 0.0 && value <= most as f64 {
+            return Ok(value as usize);
+        }
+        let message = format!("`{name}` is a whole number of channels up to {most}, not {value}");
+        Err(self.contradiction(name, message, "not such a number"))
     }
 
     /// Parameters that contradict each other.

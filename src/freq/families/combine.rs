@@ -13,38 +13,50 @@ const ALPHA: Param = Param {
 /// Linear in frequency.
 pub(super) const MIX: Family = Family {
     name: "mix",
-    version: 1,
     summary: "two families mixed linearly in frequency",
     formula: "(1 - alpha) a + alpha b",
     source: "the unified search experiment (`hybrid`)",
     inner: &["a", "b"],
     params: &[ALPHA],
-    own_params: false,
-    min_channels: 1,
-    declares_zeros: false,
     example: "mix(geo(theta=500k), anchored_poly(theta=500k), alpha=0.2)",
     eval: mix,
+    ..Family::PLAIN
 };
 
 /// Linear in log frequency.
 pub(super) const MIX_LOG: Family = Family {
     name: "mix_log",
-    version: 1,
     summary: "two families mixed geometrically",
     formula: "a^(1 - alpha) b^alpha",
     source: "the log-frequency form of mix",
     inner: &["a", "b"],
     params: &[ALPHA],
-    own_params: false,
-    min_channels: 1,
-    declares_zeros: false,
     example: "mix_log(geo(theta=500k), anchored_poly(theta=500k), alpha=0.5)",
     eval: mix_log,
+    ..Family::PLAIN
 };
+
+/// The first channels of one, the others of another.
+pub(super) const SPLICE: Family = Family {
+    name: "splice",
+    summary: "channels below `at` of the first family, the others of the second",
+    formula: "a if k < at, else b",
+    source: "elementary; hybrids that keep the first channels geometric",
+    inner: &["a", "b"],
+    params: &[Param::required("at", Interval::NOT_NEGATIVE, "channels of the first family")],
+    example: "splice(geo(theta=10k), geo(theta=500k), at=1)",
+    eval: splice,
+    ..Family::PLAIN
+};
+
+fn splice(call: &Call<'_>) -> Result<Shape, Error> {
+    let at = call.count("at", call.inner[0].inv_freq.len())?;
+    combine(call, |k, a, b| if k < at { a } else { b })
+}
 
 fn mix(call: &Call<'_>) -> Result<Shape, Error> {
     let alpha = call.number("alpha");
-    combine(call, |a, b| (1.0 - alpha) * a + alpha * b)
+    combine(call, |_, a, b| (1.0 - alpha) * a + alpha * b)
 }
 
 fn mix_log(call: &Call<'_>) -> Result<Shape, Error> {
@@ -63,10 +75,10 @@ fn mix_log(call: &Call<'_>) -> Result<Shape, Error> {
             .help("mix(a, b) is linear in frequency and takes zeros"));
         }
     }
-    combine(call, |a, b| libm::exp((1.0 - alpha) * libm::log(a) + alpha * libm::log(b)))
+    combine(call, |_, a, b| libm::exp((1.0 - alpha) * libm::log(a) + alpha * libm::log(b)))
 }
 
-fn combine(call: &Call<'_>, f: impl Fn(f64, f64) -> f64) -> Result<Shape, Error> {
+fn combine(call: &Call<'_>, f: impl Fn(usize, f64, f64) -> f64) -> Result<Shape, Error> {
     let (a, b) = (&call.inner[0], &call.inner[1]);
     if a.attention_scale != b.attention_scale {
         return Err(Error::new(
@@ -79,6 +91,19 @@ fn combine(call: &Call<'_>, f: impl Fn(f64, f64) -> f64) -> Result<Shape, Error>
             "which of the two holds?",
         ));
     }
-    let inv_freq = a.inv_freq.iter().zip(&b.inv_freq).map(|(a, b)| f(*a, *b)).collect();
-    Ok(Shape { inv_freq, attention_scale: a.attention_scale })
+    if a.inv_freq.len() != b.inv_freq.len() {
+        return Err(Error::new(
+            TYPE,
+            call.expr.span.0.clone(),
+            format!(
+                "{} of families with {} and {} channels",
+                call.expr.family.name,
+                a.inv_freq.len(),
+                b.inv_freq.len()
+            ),
+            "partial goes around both: partial(mix(a, b), pct=...)",
+        ));
+    }
+    let pairs = a.inv_freq.iter().zip(&b.inv_freq).enumerate();
+    Ok(a.with(pairs.map(|(k, (a, b))| f(k, *a, *b)).collect()))
 }

@@ -6,11 +6,9 @@ use super::{Call, Default, Family, Interval, Kind, Param, Shape};
 /// θ^(-u), the frequencies of RoPE.
 pub(super) const GEO: Family = Family {
     name: "geo",
-    version: 1,
     summary: "geometric: the frequencies of RoPE",
     formula: "theta^(-u), with u = k/K (grid=std), (k+0.5)/K (grid=mid) or k/(K-1) (grid=ends)",
     source: "RoFormer, arXiv 2104.09864",
-    inner: &[],
     params: &[
         Param {
             name: "theta",
@@ -25,11 +23,9 @@ pub(super) const GEO: Family = Family {
             default: Default::Choice("std"),
         },
     ],
-    own_params: false,
-    min_channels: 1,
-    declares_zeros: false,
     example: "geo(theta=500k)",
     eval,
+    ..Family::PLAIN
 };
 
 fn eval(call: &Call<'_>) -> Result<Shape, Error> {
@@ -52,5 +48,5 @@ fn eval(call: &Call<'_>) -> Result<Shape, Error> {
         };
         libm::pow(theta, -u)
     });
-    Ok(Shape::plain(inv_freq))
+    Ok(Shape { geometric: Some((theta, grid)), ..Shape::plain(inv_freq) })
 }

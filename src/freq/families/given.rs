@@ -13,11 +13,9 @@ pub(in super::super) const FORMULA_VARIABLES: [&str; 6] = ["k", "K", "d", "t", "
 /// A formula over the channels.
 pub(super) const EXPR: Family = Family {
     name: "expr",
-    version: 1,
     summary: "a formula in k, K, d, t, u, train_len and parameters of its own",
     formula: "formula(k)",
     source: "the expression itself",
-    inner: &[],
     params: &[Param {
         name: "formula",
         doc: "scalar arithmetic in quotes",
@@ -25,31 +23,27 @@ pub(super) const EXPR: Family = Family {
         default: Default::Required,
     }],
     own_params: true,
-    min_channels: 1,
-    declares_zeros: false,
     example: "expr(\"theta^(-k/K)\", theta=500k)",
     eval: expr,
+    ..Family::PLAIN
 };
 
 /// The frequencies, value by value.
 pub(super) const TABLE: Family = Family {
     name: "table",
-    version: 1,
     summary: "the K frequencies, value by value; zeros are taken as meant",
     formula: "values[k]",
     source: "the expression itself",
-    inner: &[],
     params: &[Param {
         name: "values",
         doc: "K numbers, radians a position",
         kind: Kind::List,
         default: Default::Required,
     }],
-    own_params: false,
-    min_channels: 1,
     declares_zeros: true,
     example: "table([1, 0.5])",
     eval: table,
+    ..Family::PLAIN
 };
 
 /// The value of one of [`FORMULA_VARIABLES`] at channel `k`; NaN if the context lacks it.

@@ -11,6 +11,7 @@ fn signature(family: &Family) -> String {
     for param in family.params {
         parts.push(match (param.kind, param.default) {
             (Kind::List, _) => "[...]".to_owned(),
+            (Kind::NamedList, _) => format!("{}=[...]", param.name),
             (Kind::Formula, _) => "\"...\"".to_owned(),
             (_, Default::Required) => param.name.to_owned(),
             (_, Default::Absent) => format!("[{}]", param.name),
@@ -39,7 +40,7 @@ pub fn list() -> String {
             let range = match param.kind {
                 Kind::Number(interval) => format!(" ({interval})"),
                 Kind::Choice(words) => format!(" ({})", words.join(", ")),
-                Kind::List | Kind::Formula => String::new(),
+                Kind::List | Kind::NamedList | Kind::Formula => String::new(),
             };
             let _ = writeln!(out, "    {}: {}{range}", param.name, param.doc);
         }

@@ -5,12 +5,19 @@
 //! follow from the entry.
 
 mod anchored;
+mod band;
 mod call;
 mod combine;
+mod evq;
 mod geo;
 mod given;
 mod listing;
+mod ntk;
+mod spaced;
+mod turns;
 mod wrap;
+mod yarn;
+mod zeros;
 
 pub(super) use call::{ArgumentValue, Call, Shape};
 pub(super) use given::FORMULA_VARIABLES;
@@ -25,9 +32,38 @@ pub const ALL: &[Family] = &[
     given::TABLE,
     combine::MIX,
     combine::MIX_LOG,
+    combine::SPLICE,
+    evq::EVQ_COSH,
+    evq::EVQ_EXP,
+    spaced::UNIFORM,
+    spaced::LOG_UNIFORM,
+    spaced::HARMONIC,
+    spaced::NOPE,
     wrap::SCALE,
     wrap::CLIP,
+    wrap::SORT,
+    wrap::ATTN,
+    wrap::RESONANCE,
+    wrap::PARTIAL,
+    ntk::PI,
+    ntk::NTK,
+    ntk::NTK_FIXED,
+    ntk::NTK_MIXED,
+    ntk::DYNAMIC_NTK,
+    ntk::PART_NTK,
+    yarn::NTK_BY_PARTS,
+    yarn::YARN,
+    yarn::LLAMA3,
+    wrap::LONGROPE,
+    band::BAND_PROFILE,
+    zeros::P_ROPE,
+    zeros::COPE,
+    zeros::ZERO_LOW,
+    zeros::FLOOR_ZERO,
 ];
+
+/// Finds the `head_dim` of inner families from evaluated arguments.
+type HeadDim = fn(&Call<'_>) -> Result<u32, super::Error>;
 
 /// A family of frequency sets: everything the language knows of it.
 pub struct Family {
@@ -52,6 +88,10 @@ pub struct Family {
     pub min_channels: usize,
     /// Whether a frequency of zero is meant.
     pub declares_zeros: bool,
+    /// Values of the context that it reads besides its arguments.
+    pub reads: &'static [&'static str],
+    /// `head_dim` of its inner families, if it is not the family's own.
+    pub(super) inner_head_dim: Option<HeadDim>,
     /// An expression that evaluates at `head_dim` 4, for the reference and the tests.
     pub example: &'static str,
     /// The frequencies.
@@ -79,6 +119,8 @@ pub enum Kind {
     Choice(&'static [&'static str]),
     /// A list of finite numbers, by position.
     List,
+    /// A list of finite numbers, by name.
+    NamedList,
     /// A formula in quotes, by position.
     Formula,
 }
@@ -136,12 +178,54 @@ impl Interval {
         Self { lower: Some(Bound { at, included: false }), upper: None }
     }
 
+    /// From `at` on.
+    #[must_use]
+    pub const fn from(at: f64) -> Self {
+        Self { lower: Some(Bound { at, included: true }), upper: None }
+    }
+
+    /// From `low` to `high`, both included.
+    #[must_use]
+    pub const fn between(low: f64, high: f64) -> Self {
+        Self {
+            lower: Some(Bound { at: low, included: true }),
+            upper: Some(Bound { at: high, included: true }),
+        }
+    }
+
     /// Whether `value` is finite and inside.
     #[must_use]
     pub fn contains(self, value: f64) -> bool {
         let above = |bound: Bound| value > bound.at || (bound.included && value == bound.at);
         let below = |bound: Bound| value < bound.at || (bound.included && value == bound.at);
         value.is_finite() && self.lower.is_none_or(above) && self.upper.is_none_or(below)
+    }
+}
+
+impl Param {
+    /// A number that must be given.
+    const fn required(name: &'static str, range: Interval, doc: &'static str) -> Self {
+        Self { name, doc, kind: Kind::Number(range), default: Default::Required }
+    }
+
+    /// A number with a default.
+    const fn number(name: &'static str, range: Interval, default: f64, doc: &'static str) -> Self {
+        Self { name, doc, kind: Kind::Number(range), default: Default::Number(default) }
+    }
+
+    /// A number that may be left out.
+    const fn optional(name: &'static str, range: Interval, doc: &'static str) -> Self {
+        Self { name, doc, kind: Kind::Number(range), default: Default::Absent }
+    }
+
+    /// One of several words.
+    const fn word(
+        name: &'static str,
+        words: &'static [&'static str],
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, doc, kind: Kind::Choice(words), default: Default::Choice(default) }
     }
 }
 
@@ -162,6 +246,25 @@ impl std::fmt::Display for Interval {
 }
 
 impl Family {
+    /// What most entries have in common: version 1, no inner family, no parameters, positive
+    /// frequencies for any number of channels.
+    pub(super) const PLAIN: Self = Self {
+        name: "",
+        version: 1,
+        summary: "",
+        formula: "",
+        source: "",
+        inner: &[],
+        params: &[],
+        own_params: false,
+        min_channels: 1,
+        declares_zeros: false,
+        reads: &[],
+        inner_head_dim: None,
+        example: "",
+        eval: |_| unreachable!("an entry names its function"),
+    };
+
     /// The parameter of a name.
     #[must_use]
     pub fn param(&self, name: &str) -> Option<&'static Param> {
@@ -217,7 +320,7 @@ mod tests {
                     }
                     (Kind::Choice(words), Default::Choice(word)) => assert!(words.contains(&word)),
                     (Kind::Number(_) | Kind::Choice(_), Default::Required | Default::Absent)
-                    | (Kind::List | Kind::Formula, Default::Required) => {}
+                    | (Kind::List | Kind::NamedList | Kind::Formula, Default::Required) => {}
                     _ => panic!("{name}.{}: a default of another type", param.name),
                 }
             }
@@ -230,9 +333,14 @@ mod tests {
             let expr = parse(family.example).expect(family.example);
             assert!(expr.family == family, "{}: not an example of it", family.example);
             assert_eq!(parse(&canonical(&expr)).unwrap(), expr, "{}", family.example);
-            let context = Context { train_len: Some(2048), ..Context::new(4) };
+            let context = Context {
+                train_len: Some(2048),
+                target_len: Some(8192),
+                seq_len: Some(4096),
+                ..Context::new(4)
+            };
             let set = evaluate(family.example, &context).expect(family.example);
-            assert_eq!(set.inv_freq.len(), 2);
+            assert_eq!(set.inv_freq.len(), if family.name == "partial" { 1 } else { 2 });
         }
     }
 
