@@ -91,8 +91,7 @@ fn gradients_are_pytorchs_and_none_is_zero() {
     let layout = Layout::new(&model);
     let initial = weights::load(&small().join("weights.safetensors"), &layout).unwrap();
     let want = weights::load(&small().join("gradients.safetensors"), &layout).unwrap();
-    let context =
-        xp::freq::Context { head_dim: 16, train_len: None, target_len: None, seq_len: None };
+    let context = xp::freq::Context::new(16);
     let freq = xp::freq::evaluate("geo(theta=500)", &context).unwrap();
     let rope = Rope { inv_freq: freq.inv_freq_f32(), attention_scale: 1.0 };
     let cpu = xp::ops::Cpu::new();

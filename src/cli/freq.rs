@@ -125,6 +125,7 @@ fn answer(args: &FreqArgs) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>>
         train_len: args.train_len,
         target_len: args.target_len,
         seq_len: args.seq_len,
+        rope_dtype: freq::RopeDtype::F32,
     };
     let mut sources: Vec<Arc<Source>> = Vec::new();
     let mut sets = Vec::new();
@@ -381,8 +382,8 @@ mod tests {
         );
         assert_eq!(value["expression"], "geo@1(theta=500000, grid=std)");
         assert_eq!(value["attention_scale"], 1.0);
-        assert_eq!(value["checks"][0]["code"], "freq::longer-than-train");
-        assert_eq!(value["checks"][0]["severity"], "info");
+        assert_eq!(value["checks"][1]["code"], "freq::longer-than-train");
+        assert_eq!(value["checks"][1]["severity"], "info");
         let context = Context { train_len: Some(2048), ..Context::new(64) };
         let set = freq::evaluate("geo(theta=500k)", &context).unwrap();
         let printed: Vec<f64> =

@@ -9,6 +9,7 @@ use super::error::{
     suggest,
 };
 use super::families::{Default, FORMULA_VARIABLES, Family, Kind, Param};
+use super::files;
 use super::parser::{self, Call, Syntax};
 use super::resolve::{Resolver, Scope, argument, choice};
 
@@ -20,6 +21,16 @@ pub(super) fn resolve<'s>(
     span: &Range<usize>,
     level: usize,
 ) -> Option<Expr> {
+    if files::names_file(call) {
+        let (values, place) = files::table(resolver, call, level + 1)?;
+        return Some(Expr {
+            family,
+            inner: Vec::new(),
+            arguments: vec![argument("values", values, place)],
+            span: Span(span.clone()),
+            name_span: Span(call.name_span.clone()),
+        });
+    }
     let before = resolver.errors.len();
     let given = Given::sort(resolver, family, call, level);
     let inner: Vec<_> = given.inner.iter().map(|node| resolver.family(node, level + 1)).collect();
@@ -38,7 +49,7 @@ pub(super) fn resolve<'s>(
                     arguments.push(argument(param.name, value, node.span.clone()));
                 }
             }
-            None => arguments.extend(default(param, &call.name_span)),
+            None => arguments.extend(default(resolver, param, &given, &call.name_span)),
         }
     }
     if resolver.errors.len() > before {
@@ -227,11 +238,23 @@ fn value<'s>(
     }
 }
 
-fn default(param: &Param, span: &Range<usize>) -> Option<Argument> {
+fn default(
+    resolver: &mut Resolver<'_>,
+    param: &Param,
+    given: &Given<'_, '_>,
+    span: &Range<usize>,
+) -> Option<Argument> {
     let value = match param.default {
         Default::Required | Default::Absent => return None,
         Default::Number(value) => Value::Number(Scalar::number(value, span.clone())),
         Default::Choice(word) => Value::Choice(word),
+        Default::ComputedUnless(_, other) if given.params.contains_key(other) => return None,
+        Default::Computed(text) | Default::ComputedUnless(text, _) => {
+            let syntax = parser::formula(text, 0).expect("the registry's own text");
+            let mut scalar = resolver.scalar(&syntax, 0, Scope::Argument)?;
+            scalar.move_to(&Span(span.clone()));
+            Value::Number(scalar)
+        }
     };
     Some(argument(param.name, value, span.clone()))
 }

@@ -84,6 +84,27 @@ impl Scalar {
         Self { kind: ScalarKind::Number(value), span: Span(span) }
     }
 
+    /// Calls `visit` with every part, the whole first.
+    fn rewrite(&mut self, visit: &mut dyn FnMut(&mut Self)) {
+        visit(self);
+        match &mut self.kind {
+            ScalarKind::Number(_) | ScalarKind::Name(_) => {}
+            ScalarKind::Neg(inner) => inner.rewrite(visit),
+            ScalarKind::Binary(_, left, right) => {
+                left.rewrite(visit);
+                right.rewrite(visit);
+            }
+            ScalarKind::Call(_, arguments) => {
+                arguments.iter_mut().for_each(|argument| argument.rewrite(visit));
+            }
+        }
+    }
+
+    /// Says of every part that it stands at `span`.
+    pub(super) fn move_to(&mut self, span: &Span) {
+        self.rewrite(&mut |scalar| scalar.span = span.clone());
+    }
+
     fn children(&self) -> Vec<&Self> {
         match &self.kind {
             ScalarKind::Number(_) | ScalarKind::Name(_) => Vec::new(),
@@ -151,6 +172,46 @@ impl Expr {
         }
         self.inner.iter().for_each(|inner| add(1, inner.measure()));
         measure
+    }
+
+    /// Calls `visit` with every number of this call's own arguments, formulas excepted, whose
+    /// names are their own, and of the calls in it.
+    pub(super) fn rewrite_arguments(&mut self, visit: &mut dyn FnMut(&mut Scalar)) {
+        for argument in &mut self.arguments {
+            match &mut argument.value {
+                Value::Number(scalar) => scalar.rewrite(visit),
+                Value::List(items) => items.iter_mut().for_each(|item| item.rewrite(visit)),
+                Value::Formula(_) | Value::Choice(_) => {}
+            }
+        }
+        self.inner.iter_mut().for_each(|inner| inner.rewrite_arguments(visit));
+    }
+
+    /// Says of every part that it stands at `span`.
+    pub(super) fn move_to(&mut self, span: &Span) {
+        self.span = span.clone();
+        self.name_span = span.clone();
+        for argument in &mut self.arguments {
+            argument.span = span.clone();
+            match &mut argument.value {
+                Value::Number(scalar) | Value::Formula(scalar) => scalar.move_to(span),
+                Value::List(items) => items.iter_mut().for_each(|item| item.move_to(span)),
+                Value::Choice(_) => {}
+            }
+        }
+        self.inner.iter_mut().for_each(|inner| inner.move_to(span));
+    }
+
+    /// About how many operations an evaluation for so many channels takes.
+    pub(super) fn work(&self, channels: usize) -> usize {
+        let own = self.arguments.iter().map(|argument| match &argument.value {
+            Value::Number(scalar) => scalar.measure().1,
+            Value::List(items) => items.iter().map(|item| item.measure().1).sum(),
+            Value::Formula(formula) => channels.saturating_mul(formula.measure().1),
+            Value::Choice(_) => 0,
+        });
+        let inner = self.inner.iter().map(|inner| inner.work(channels));
+        own.chain(inner).fold(channels, usize::saturating_add)
     }
 
     /// Whether a value of the context occurs in an argument. (A formula knows no `target_len`.)

@@ -5,7 +5,7 @@
 //! the precedences need; numbers as [`number`] writes them.
 
 use super::ast::{Argument, Expr, Op, Scalar, ScalarKind, Value};
-use super::families::Kind;
+use super::families::{AT, Kind, TRAINED};
 
 /// Writes the canonical form.
 #[must_use]
@@ -24,8 +24,15 @@ pub(super) fn number(value: f64) -> String {
 
 fn write_expr(out: &mut String, expr: &Expr) {
     out.push_str(expr.family.name);
+    if *expr.family == TRAINED {
+        return;
+    }
     out.push('@');
     out.push_str(&expr.family.version.to_string());
+    if *expr.family == AT {
+        write_rule(out, expr);
+        return;
+    }
     out.push('(');
     let mut first = true;
     for inner in &expr.inner {
@@ -36,6 +43,29 @@ fn write_expr(out: &mut String, expr: &Expr) {
         separate(out, &mut first);
         let kind = expr.family.param(&argument.name).map(|param| param.kind);
         write_argument(out, argument, !kind.is_some_and(Kind::is_positional));
+    }
+    out.push(')');
+}
+
+/// `(len<=2048: a, else: b)`.
+fn write_rule(out: &mut String, expr: &Expr) {
+    let bounds = expr.arguments.iter().find_map(|argument| match &argument.value {
+        Value::List(bounds) => Some(bounds.as_slice()),
+        _ => None,
+    });
+    let mut bounds = bounds.unwrap_or_default().iter();
+    out.push('(');
+    for inner in &expr.inner {
+        if let Some(bound) = bounds.next() {
+            out.push_str("len<=");
+            write_scalar(out, bound);
+            out.push_str(": ");
+            write_expr(out, inner);
+            out.push_str(", ");
+        } else {
+            out.push_str("else: ");
+            write_expr(out, inner);
+        }
     }
     out.push(')');
 }

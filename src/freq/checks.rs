@@ -5,8 +5,9 @@ use std::f64::consts::{PI, TAU};
 use super::ast::Expr;
 use super::context::Context;
 use super::error::{
-    ABOVE_PI, ALIASING, Check, Error, F32_COLLISION, F32_ZERO, LONGER_THAN_TARGET,
-    LONGER_THAN_TRAIN, NEAR_DUPLICATE, NEGATIVE, NOT_FINITE, NOT_MONOTONE, Severity, ZERO,
+    ABOVE_PI, ALIASING, ATTENTION_SCALE, Check, Error, F32_COLLISION, F32_ZERO, LONGER_THAN_TARGET,
+    LONGER_THAN_TRAIN, NEAR_DUPLICATE, NEGATIVE, NOT_FINITE, NOT_MONOTONE, RECIPROCAL, Severity,
+    ZERO,
 };
 use super::families::Shape;
 
@@ -61,10 +62,21 @@ pub(super) fn checks(shape: &Shape, expr: &Expr, context: &Context) -> Vec<Check
     let near = pairs(w, |a, b| b > 0.0 && a >= b && a / b - 1.0 < NEAR);
     add(NEAR_DUPLICATE, Severity::Warning, near.map(|p| format!("closer than 0.1 %: {p}")));
 
-    add(F32_COLLISION, Severity::Warning, collisions(w));
+    let round = |w: f64| context.rope_dtype.round(w);
+    add(F32_COLLISION, Severity::Warning, collisions(w, round));
 
-    let lost = channels(w, |w| w > 0.0 && w as f32 == 0.0);
+    let lost = channels(w, |w| w > 0.0 && round(w) == 0.0);
     add(F32_ZERO, Severity::Warning, lost.map(|found| format!("zero in f32: {found}")));
+
+    let scale = shape.attention_scale;
+    let far = (!(0.5..=2.0).contains(&scale))
+        .then(|| format!("the attention scale {scale} is outside 0.5 to 2: logits get its square"));
+    add(ATTENTION_SCALE, Severity::Warning, far);
+
+    // Twice rounded, as software does that stores the reciprocal of the f32.
+    let moved = channels(w, |w| 1.0 / (1.0 / round(w)) != round(w));
+    let moved = moved.map(|found| format!("not exact where divisors are stored: {found}"));
+    add(RECIPROCAL, Severity::Info, moved);
 
     for (code, name, length) in [
         (LONGER_THAN_TRAIN, "train_len", context.train_len),
@@ -104,9 +116,9 @@ fn pairs(w: &[f64], found: impl Fn(f64, f64) -> bool) -> Option<String> {
 }
 
 /// Channels other than zeros that have the f32 frequency of another.
-fn collisions(w: &[f64]) -> Option<String> {
+fn collisions(w: &[f64], round: impl Fn(f64) -> f32) -> Option<String> {
     let mut bits: Vec<u32> =
-        w.iter().map(|w| *w as f32).filter(|w| *w != 0.0).map(f32::to_bits).collect();
+        w.iter().map(|w| round(*w)).filter(|w| *w != 0.0).map(f32::to_bits).collect();
     bits.sort_unstable();
     let shared: usize =
         bits.chunk_by(|a, b| a == b).map(<[u32]>::len).filter(|count| *count > 1).sum();

@@ -10,6 +10,47 @@ pub const MAX_HEAD_DIM: u32 = 4096;
 /// The names of the context that arguments can use; a formula has variables of its own.
 pub(super) const NAMES: [&str; 4] = ["head_dim", "train_len", "target_len", "seq_len"];
 
+/// How a frequency becomes the f32 that a model is given.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub enum RopeDtype {
+    /// Rounded once: `fl32(w)`.
+    #[default]
+    #[serde(rename = "f32")]
+    F32,
+    /// Through the reciprocal: `fl32(1 / fl32(1 / w))`. Software that takes divisors of
+    /// frequencies instead of frequencies then has every one of them to the bit.
+    #[serde(rename = "f32-recip")]
+    F32Recip,
+}
+
+impl RopeDtype {
+    /// Every rounding, with its name in specs and on the command line.
+    pub const NAMES: [(Self, &'static str); 2] =
+        [(Self::F32, "f32"), (Self::F32Recip, "f32-recip")];
+
+    /// The rounding of a name.
+    #[must_use]
+    pub fn named(name: &str) -> Option<Self> {
+        Self::NAMES.iter().find(|(_, other)| *other == name).map(|(dtype, _)| *dtype)
+    }
+
+    /// Its name in specs and on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        let found = Self::NAMES.iter().find(|(dtype, _)| *dtype == self);
+        found.expect("NAMES holds every rounding").1
+    }
+
+    /// The f32 of a frequency.
+    #[must_use]
+    pub fn round(self, w: f64) -> f32 {
+        match self {
+            Self::F32 => w as f32,
+            Self::F32Recip => 1.0 / (1.0 / w) as f32,
+        }
+    }
+}
+
 /// What an expression is evaluated for: the model and the lengths in tokens.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Context {
@@ -21,13 +62,21 @@ pub struct Context {
     pub target_len: Option<u64>,
     /// The present length, for families that depend on it at run time.
     pub seq_len: Option<u64>,
+    /// How frequencies are rounded to f32.
+    pub rope_dtype: RopeDtype,
 }
 
 impl Context {
-    /// A context without lengths.
+    /// A context without lengths, rounding to f32.
     #[must_use]
     pub fn new(head_dim: u32) -> Self {
-        Self { head_dim, train_len: None, target_len: None, seq_len: None }
+        Self {
+            head_dim,
+            train_len: None,
+            target_len: None,
+            seq_len: None,
+            rope_dtype: RopeDtype::F32,
+        }
     }
 
     /// K, the number of frequencies: `head_dim / 2`.
@@ -47,14 +96,14 @@ impl Context {
         }
     }
 
-    /// Checks `head_dim`, for an expression that is `source_len` bytes long.
-    pub(super) fn check(&self, source_len: usize) -> Result<(), Error> {
+    /// Checks `head_dim`, for an expression that stands at `span`.
+    pub(super) fn check(&self, span: &Range<usize>) -> Result<(), Error> {
         if self.head_dim.is_multiple_of(2) && (2..=MAX_HEAD_DIM).contains(&self.head_dim) {
             return Ok(());
         }
         Err(Error::new(
             CONTEXT,
-            0..source_len,
+            span.clone(),
             format!("head_dim {} does not serve", self.head_dim),
             "for this head_dim there is no set",
         )

@@ -38,7 +38,10 @@ impl Error {
 pub const CODES: &[(&str, &str)] = &[
     (SYNTAX, "the text does not follow the grammar"),
     (NUMBER, "a number has an unknown suffix or does not fit in f64"),
-    (TOO_LARGE, "the text, a list, or the expression with its `let`s inlined is too long"),
+    (
+        TOO_LARGE,
+        "the text, a list, or the expression with its `let`s inlined is too long, or costs too much",
+    ),
     (TOO_DEEP, "the expression is nested too deeply"),
     (LET, "a `let` is repeated, unused, or takes a name that is in use"),
     (TYPE, "a family stands where a number is needed, or the other way round"),
@@ -53,6 +56,7 @@ pub const CODES: &[(&str, &str)] = &[
     (POSITIONAL, "an argument is given by position that has no position"),
     (RANGE, "a parameter is out of its range, or parameters contradict each other"),
     (LENGTH, "a list does not have head_dim / 2 values"),
+    (FILE, "a table's file cannot be read, or is not the one that is meant"),
     (CONTEXT, "head_dim does not serve, or a length is needed and not known"),
     (NOT_FINITE, "a value is infinite or not a number"),
     (NEGATIVE, "a frequency is negative"),
@@ -77,6 +81,7 @@ pub(super) const ARITY: &str = "freq::arity";
 pub(super) const POSITIONAL: &str = "freq::positional";
 pub(super) const RANGE: &str = "freq::range";
 pub(super) const LENGTH: &str = "freq::length";
+pub(super) const FILE: &str = "freq::file";
 pub(super) const CONTEXT: &str = "freq::context";
 pub(super) const NOT_FINITE: &str = "freq::not-finite";
 pub(super) const NEGATIVE: &str = "freq::negative";
@@ -152,6 +157,8 @@ pub const CHECKS: &[(&str, &str)] = &[
     (NEAR_DUPLICATE, "warning: neighbouring frequencies differ by less than 0.1 %"),
     (F32_COLLISION, "warning: channels have the same f32 frequency"),
     (F32_ZERO, "warning: a positive frequency is zero in f32"),
+    (ATTENTION_SCALE, "warning: the attention scale is outside 0.5 to 2"),
+    (RECIPROCAL, "info: how many f32 frequencies software that stores reciprocals changes"),
     (LONGER_THAN_TRAIN, "info: how many periods are longer than the training length"),
     (LONGER_THAN_TARGET, "info: how many periods are longer than the target length"),
 ];
@@ -161,6 +168,8 @@ pub(super) const NOT_MONOTONE: &str = "freq::not-monotone";
 pub(super) const NEAR_DUPLICATE: &str = "freq::near-duplicate";
 pub(super) const F32_COLLISION: &str = "freq::f32-collision";
 pub(super) const F32_ZERO: &str = "freq::f32-zero";
+pub(super) const ATTENTION_SCALE: &str = "freq::attention-scale";
+pub(super) const RECIPROCAL: &str = "freq::reciprocal";
 pub(super) const LONGER_THAN_TRAIN: &str = "freq::longer-than-train";
 pub(super) const LONGER_THAN_TARGET: &str = "freq::longer-than-target";
 

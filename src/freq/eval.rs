@@ -5,55 +5,93 @@ use super::checks;
 use super::context::Context;
 use super::error::{CONTEXT, Error, Errors, NOT_FINITE, RANGE};
 use super::families::{ArgumentValue, Call, Interval, Kind, Shape};
-use super::parser::{self, MAX_SOURCE_BYTES};
+use super::files::{Files, NoFiles};
+use super::parser::{self, MAX_DEPTH, MAX_SOURCE_BYTES};
 use super::resolve;
 use super::set::{FrequencySet, expr_id, vec_id};
 use super::{canonical, error};
 
-/// Parses and types an expression.
+/// Most operations of one evaluation: far above what the largest tables of the largest head take.
+const MAX_WORK: usize = 1 << 24;
+
+/// Parses and types an expression that names no file.
+///
+/// # Errors
+/// As [`parse_with`].
+pub fn parse(source: &str) -> Result<Expr, Vec<Error>> {
+    parse_with(source, &NoFiles)
+}
+
+/// Parses and types an expression; tables in files are read and become part of it.
 ///
 /// # Errors
 /// Every error that can be found without a context; after an error of grammar only that one.
-pub fn parse(source: &str) -> Result<Expr, Vec<Error>> {
+pub fn parse_with(source: &str, files: &dyn Files) -> Result<Expr, Vec<Error>> {
     let (lets, body) = parser::program(source)?;
-    let expr = resolve::resolve(&lets, &body)?;
-    // What is printed must be readable again.
-    let length = canonical(&expr).len();
-    if length > MAX_SOURCE_BYTES {
-        return Err(vec![Error::new(
-            error::TOO_LARGE,
-            expr.name_span.0.clone(),
-            format!("the expression is {length} bytes long in canonical form"),
-            format!("at most {MAX_SOURCE_BYTES} bytes are taken"),
-        )]);
-    }
+    let expr = resolve::resolve(&lets, &body, files, false)?;
+    check_size(&expr)?;
     Ok(expr)
+}
+
+/// What is printed must be readable again.
+pub(super) fn check_size(expr: &Expr) -> Result<(), Vec<Error>> {
+    if expr.measure().0 > MAX_DEPTH {
+        return Err(vec![parser::too_deep(expr.name_span.0.clone())]);
+    }
+    let length = canonical(expr).len();
+    if length <= MAX_SOURCE_BYTES {
+        return Ok(());
+    }
+    Err(vec![Error::new(
+        error::TOO_LARGE,
+        expr.name_span.0.clone(),
+        format!("the expression is {length} bytes long in canonical form"),
+        format!("at most {MAX_SOURCE_BYTES} bytes are taken"),
+    )])
+}
+
+/// Parses an expression that names no file and evaluates it for a context.
+///
+/// # Errors
+/// Those of [`parse`] and [`evaluate_expr`].
+pub fn evaluate(source: &str, context: &Context) -> Result<FrequencySet, Vec<Error>> {
+    evaluate_expr(&parse(source)?, context)
 }
 
 /// Evaluates an expression for a context.
 ///
 /// # Errors
-/// Those of [`parse`], arguments out of range, a context that lacks something, and frequencies
-/// that are not finite, negative, zero where the family does not declare it, or above 2π.
-pub fn evaluate(source: &str, context: &Context) -> Result<FrequencySet, Vec<Error>> {
-    let expr = parse(source)?;
-    context.check(source.len()).map_err(|error| vec![error])?;
-    let mut evaluation = Evaluation { errors: Errors::default(), thetas: Vec::new() };
-    let shape = evaluation.expr(&expr, context);
-    let Evaluation { mut errors, mut thetas } = evaluation;
+/// Arguments out of range, a context that lacks something, and frequencies that are not finite,
+/// negative, zero where the family does not declare it, or above 2π.
+pub fn evaluate_expr(expr: &Expr, context: &Context) -> Result<FrequencySet, Vec<Error>> {
+    context.check(&expr.span.0).map_err(|error| vec![error])?;
+    if expr.work(context.channels()) > MAX_WORK {
+        return Err(vec![Error::new(
+            error::TOO_LARGE,
+            expr.name_span.0.clone(),
+            format!("the expression costs too much at head_dim {}", context.head_dim),
+            format!("more than {MAX_WORK} operations"),
+        )]);
+    }
+    let mut evaluation =
+        Evaluation { errors: Errors::default(), thetas: Vec::new(), grids: Vec::new() };
+    let shape = evaluation.expr(expr, context);
+    let Evaluation { mut errors, mut thetas, grids } = evaluation;
     if let Some(shape) = &shape {
-        errors.extend(checks::faults(shape, &expr));
+        errors.extend(checks::faults(shape, expr));
     }
     errors.finish()?;
     let shape = shape.expect("without an error there is a set");
     thetas.sort_by(f64::total_cmp);
     thetas.dedup();
-    let expression = canonical(&expr);
+    let expression = canonical(expr);
     Ok(FrequencySet {
         head_dim: context.head_dim,
-        expr_id: expr_id(&expression, &expr, context),
-        vec_id: vec_id(&shape.inv_freq, shape.attention_scale),
-        checks: checks::checks(&shape, &expr, context),
+        expr_id: expr_id(&expression, expr, context),
+        vec_id: vec_id(&shape.inv_freq, context.rope_dtype, shape.attention_scale),
+        checks: checks::checks(&shape, expr, context),
+        grids,
+        rope_dtype: context.rope_dtype,
         theta: if let [theta] = thetas[..] { Some(theta) } else { None },
         thetas,
         depends_on_seq_len: expr.mentions("seq_len"),
@@ -66,6 +104,7 @@ pub fn evaluate(source: &str, context: &Context) -> Result<FrequencySet, Vec<Err
 struct Evaluation {
     errors: Errors,
     thetas: Vec<f64>,
+    grids: Vec<&'static str>,
 }
 
 impl Evaluation {
@@ -89,18 +128,26 @@ impl Evaluation {
             expr.arguments.iter().map(|argument| self.argument(expr, context, argument)).collect();
         let mut call = None;
         let mut narrowed = None;
+        let mut chosen = expr.inner.as_slice();
         if let Some(values) = values.into_iter().collect::<Option<_>>() {
             let own = Call { expr, context, inner: Vec::new(), values };
-            match family.inner_head_dim.map(|narrow| narrow(&own)).transpose() {
-                Ok(head_dim) => {
+            let head_dim = family.inner_head_dim.map(|narrow| narrow(&own)).transpose();
+            let choice = family.choose.map(|choose| choose(&own)).transpose();
+            match (head_dim, choice) {
+                (Ok(head_dim), Ok(choice)) => {
                     narrowed = head_dim.map(|head_dim| Context { head_dim, ..context.clone() });
+                    chosen = choice.map_or(chosen, |i| &expr.inner[i..=i]);
                     call = Some(own);
                 }
-                Err(error) => self.errors.push(error),
+                (Err(error), _) | (_, Err(error)) => {
+                    self.errors.push(error);
+                    return None;
+                }
             }
+        } else if family.choose.is_some() {
+            return None;
         }
-        let inner: Vec<_> = expr
-            .inner
+        let inner: Vec<_> = chosen
             .iter()
             .map(|inner| self.expr(inner, narrowed.as_ref().unwrap_or(context)))
             .collect();
@@ -155,7 +202,12 @@ impl Evaluation {
                     items.iter().map(|item| self.number(context, &argument.name, item)).collect();
                 values.into_iter().collect::<Option<_>>().map(ArgumentValue::List)
             }
-            Value::Choice(word) => Some(ArgumentValue::Choice(word)),
+            Value::Choice(word) => {
+                if argument.name == "grid" && !self.grids.contains(word) {
+                    self.grids.push(word);
+                }
+                Some(ArgumentValue::Choice(word))
+            }
             Value::Formula(formula) => Some(ArgumentValue::Formula(formula)),
         }
     }

@@ -4,6 +4,9 @@ use std::ops::Range;
 
 use super::error::{Error, Errors, NUMBER, SYNTAX, quote};
 
+/// What a transform writes for the trained set.
+pub(super) const TRAINED: &str = "{trained}";
+
 /// One token; names and strings borrow from the text.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Token<'s> {
@@ -14,8 +17,12 @@ pub(super) enum Token<'s> {
     /// What stands between two quotes. There are no escapes, so that a byte of a formula is a
     /// byte of the source.
     Text(&'s str),
-    /// One of `+ - * / ^ ( ) [ ] , = ; @`.
+    /// One of `+ - * / ^ ( ) [ ] , = : ; @`.
     Punct(char),
+    /// `<=`
+    AtMost,
+    /// [`TRAINED`]
+    Trained,
     /// The end of the text.
     End,
 }
@@ -28,6 +35,8 @@ impl Token<'_> {
             Self::Name(name) => quote(name),
             Self::Text(_) => "a string".to_owned(),
             Self::Punct(c) => format!("`{c}`"),
+            Self::AtMost => "`<=`".to_owned(),
+            Self::Trained => format!("`{TRAINED}`"),
             Self::End => "the end".to_owned(),
         }
     }
@@ -57,9 +66,17 @@ pub(super) fn lex(text: &str, offset: usize) -> Result<Vec<Spanned<'_>>, Vec<Err
                 at += 1;
                 continue;
             }
-            '+' | '-' | '*' | '/' | '^' | '(' | ')' | '[' | ']' | ',' | '=' | ';' | '@' => {
+            '+' | '-' | '*' | '/' | '^' | '(' | ')' | '[' | ']' | ',' | '=' | ':' | ';' | '@' => {
                 at += 1;
                 Ok(Token::Punct(c))
+            }
+            '<' if rest.starts_with("<=") => {
+                at += 2;
+                Ok(Token::AtMost)
+            }
+            '{' if rest.starts_with(TRAINED) => {
+                at += TRAINED.len();
+                Ok(Token::Trained)
             }
             '"' | '\'' => {
                 if let Some(length) = rest[1..].find(c) {

@@ -3,8 +3,9 @@
 //! ```text
 //! program := { "let" name "=" expr ";" } expr
 //! expr    := + - (10), * / (20), unary - (25), ^ (30, right)
-//! primary := number | string | "[" expr, ... "]" | call | name | "(" expr ")"
+//! primary := number | string | "[" expr, ... "]" | call | rule | name | "(" expr ")" | "{trained}"
 //! call    := name [ "@" version ] "(" expr, ... name "=" expr, ... ")"
+//! rule    := "at" [ "@" version ] "(" "len" "<=" expr ":" expr, ... "else" ":" expr ")"
 //! ```
 
 use std::ops::Range;
@@ -42,6 +43,9 @@ pub(super) enum Kind<'s> {
     Text(&'s str),
     List(Vec<Syntax<'s>>),
     Call(Call<'s>),
+    Rule(Rule<'s>),
+    /// The trained set, in a transform.
+    Trained,
     Neg(Box<Syntax<'s>>),
     Binary(Op, Box<Syntax<'s>>, Box<Syntax<'s>>),
 }
@@ -54,6 +58,20 @@ pub(super) struct Call<'s> {
     pub(super) version: Option<(u32, Range<usize>)>,
     pub(super) arguments: Vec<Argument<'s>>,
 }
+
+/// One family up to a length, another beyond.
+#[derive(Debug)]
+pub(super) struct Rule<'s> {
+    pub(super) name_span: Range<usize>,
+    /// What stands after `@`.
+    pub(super) version: Option<(u32, Range<usize>)>,
+    /// Longest length, and the family up to it.
+    pub(super) arms: Vec<(Syntax<'s>, Syntax<'s>)>,
+    pub(super) otherwise: Box<Syntax<'s>>,
+}
+
+/// The name of the family of a [`Rule`].
+pub(super) const RULE: &str = "at";
 
 #[derive(Debug)]
 pub(super) struct Argument<'s> {
@@ -223,7 +241,7 @@ impl<'s> Parser<'s> {
             Token::Name(name) => {
                 self.next();
                 if matches!(self.peek(), Token::Punct('(' | '@')) {
-                    return self.call(name, span);
+                    return if name == RULE { self.rule(span) } else { self.call(name, span) };
                 }
                 node(Kind::Name(name), span, 1)
             }
@@ -234,6 +252,11 @@ impl<'s> Parser<'s> {
                 Ok(inner)
             }
             Token::Punct('[') => self.list(),
+            Token::Trained => {
+                self.next();
+                // As deep as the call of a family: the canonical form has one in its place.
+                node(Kind::Trained, span, 2)
+            }
             _ => Err(self.unexpected("an expression")),
         }
     }
@@ -306,6 +329,57 @@ impl<'s> Parser<'s> {
         node(Kind::Call(Call { name, name_span, version, arguments }), span, depth + 1)
     }
 
+    fn rule(&mut self, name_span: Range<usize>) -> Result<Syntax<'s>, Error> {
+        let version = if self.eat('@') { Some(self.version()?) } else { None };
+        let open = self.expect('(')?;
+        let mut arms = Vec::new();
+        let mut depth = 1;
+        let otherwise = loop {
+            if self.peek() == Token::Name("else") && !arms.is_empty() {
+                self.next();
+                self.expect(':')?;
+                let family = self.expression(0)?;
+                self.eat(',');
+                break family;
+            }
+            if self.peek() != Token::Name("len") {
+                let expected = if arms.is_empty() {
+                    "`len<=LENGTH: FAMILY`"
+                } else {
+                    "`len<=LENGTH: FAMILY` or `else: FAMILY`"
+                };
+                return Err(self.unexpected(expected).help(
+                    "a rule by length: at(len<=2048: geo(theta=10k), else: geo(theta=500k))",
+                ));
+            }
+            self.next();
+            if self.peek() != Token::AtMost {
+                return Err(self.unexpected("`<=`"));
+            }
+            self.next();
+            let bound = self.expression(0)?;
+            self.expect(':')?;
+            let family = self.expression(0)?;
+            // The bounds are a list in the typed tree.
+            depth = depth.max(bound.depth + 1).max(family.depth);
+            arms.push((bound, family));
+            if arms.len() > MAX_ARGUMENTS {
+                return Err(Error::new(
+                    TOO_LARGE,
+                    name_span,
+                    format!("the rule has more than {MAX_ARGUMENTS} lengths"),
+                    "this rule",
+                ));
+            }
+            self.expect(',')?;
+        };
+        depth = depth.max(otherwise.depth);
+        let close = self.close(')', &open)?;
+        let span = name_span.start..close.end;
+        let otherwise = Box::new(otherwise);
+        node(Kind::Rule(Rule { name_span, version, arms, otherwise }), span, depth + 1)
+    }
+
     fn version(&mut self) -> Result<(u32, Range<usize>), Error> {
         match self.peek() {
             Token::Number(value) if value.fract() == 0.0 && value <= f64::from(u32::MAX) => {
@@ -366,6 +440,11 @@ mod tests {
                 });
                 format!("{}({})", call.name, arguments.collect::<Vec<_>>().join(","))
             }
+            Kind::Rule(rule) => {
+                let arms = rule.arms.iter().map(|(b, f)| format!("<={}:{},", shape(b), shape(f)));
+                format!("at({}{})", arms.collect::<String>(), shape(&rule.otherwise))
+            }
+            Kind::Trained => "{trained}".to_owned(),
         }
     }
 
@@ -403,6 +482,15 @@ mod tests {
     }
 
     #[test]
+    fn a_rule_by_length_has_bounds_and_a_rest() {
+        assert_eq!(parsed("at(len<=2*3: f(), else: g)"), "at(<=(2*3):f(),g)");
+        assert_eq!(
+            parsed("at@1(len <= 1: a, len<=2 : b, else: {trained},)"),
+            "at(<=1:a,<=2:b,{trained})"
+        );
+    }
+
+    #[test]
     fn a_syntax_error_says_where_and_what() {
         for (source, span, message) in [
             ("", 0..0, "expected an expression, found the end"),
@@ -413,6 +501,17 @@ mod tests {
             ("1 2", 2..3, "expected an operator or the end, found a number"),
             ("let 1 = 2; 3", 4..5, "expected a name after `let`, found a number"),
             ("geo@x()", 4..5, "expected a version number after `@`, found `x`"),
+            ("at(len<2: a, else: b)", 6..7, "unexpected character `<`"),
+            ("at(len<=2: a)", 12..13, "expected `,`, found `)`"),
+            (
+                "at(len<=2: a, b)",
+                14..15,
+                "expected `len<=LENGTH: FAMILY` or `else: FAMILY`, found `b`",
+            ),
+            ("at(geo())", 3..6, "expected `len<=LENGTH: FAMILY`, found `geo`"),
+            ("at(else: a)", 3..7, "expected `len<=LENGTH: FAMILY`, found `else`"),
+            ("at(len<=1: a, else b)", 19..20, "expected `:`, found `b`"),
+            ("{train}", 0..1, "unexpected character `{`"),
             ("[1 2]", 3..4, "expected an operator, `,` or `]`, found a number"),
         ] {
             let errors = program(source).unwrap_err();

@@ -10,12 +10,13 @@ use super::error::{
     ARITY, Error, Errors, LET, TOO_LARGE, TYPE, UNKNOWN_FAMILY, UNKNOWN_NAME, UNKNOWN_VERSION,
     any_of, quote, suggest,
 };
-use super::families::{self, Family};
-use super::parser::{Call, Kind, Let, MAX_DEPTH, Syntax, too_deep};
+use super::families::{self, AT, Family, TRAINED};
+use super::files::Files;
+use super::parser::{Call, Kind, Let, MAX_DEPTH, Rule, Syntax, too_deep};
 use super::{arguments, context};
 
 /// Most nodes that the uses of `let`s may add up to.
-const MAX_INLINED: usize = 1 << 16;
+pub(super) const MAX_INLINED: usize = 1 << 16;
 
 /// Where a number stands: decides which names it knows.
 #[derive(Clone, Copy)]
@@ -49,11 +50,25 @@ pub(super) struct Resolver<'s> {
     lets: BTreeMap<&'s str, Binding<'s>>,
     pub(super) errors: Errors,
     inlined: usize,
+    pub(super) files: &'s dyn Files,
+    /// Whether the trained set can be named.
+    in_transform: bool,
 }
 
-/// Resolves a program.
-pub(super) fn resolve<'s>(lets: &[Let<'s>], body: &Syntax<'s>) -> Result<Expr, Vec<Error>> {
-    let mut resolver = Resolver { lets: BTreeMap::new(), errors: Errors::default(), inlined: 0 };
+/// Resolves a program; a transform can name the trained set.
+pub(super) fn resolve<'s>(
+    lets: &[Let<'s>],
+    body: &Syntax<'s>,
+    files: &'s dyn Files,
+    in_transform: bool,
+) -> Result<Expr, Vec<Error>> {
+    let mut resolver = Resolver {
+        lets: BTreeMap::new(),
+        errors: Errors::default(),
+        inlined: 0,
+        files,
+        in_transform,
+    };
     for binding in lets {
         resolver.bind(binding);
     }
@@ -84,7 +99,7 @@ impl<'s> Resolver<'s> {
             "let" => Some("a word of the language"),
             _ if context::NAMES.contains(&name) => Some("a value of the context"),
             _ if Function::named(name).is_some() => Some("a function"),
-            _ if families::newest(name).is_some() => Some("a family"),
+            _ if families::is_name(name) => Some("a family"),
             _ if self.lets.contains_key(name) => Some("bound already"),
             _ => None,
         };
@@ -134,7 +149,9 @@ impl<'s> Resolver<'s> {
             Kind::Call(call) if Function::named(call.name).is_some() => {
                 self.scalar(node, 0, Scope::Argument).map(Bound::Number)
             }
-            Kind::Call(_) => self.family(node, 0).map(Bound::Family),
+            Kind::Call(_) | Kind::Rule(_) | Kind::Trained => {
+                self.family(node, 0).map(Bound::Family)
+            }
         }
     }
 
@@ -167,7 +184,8 @@ impl<'s> Resolver<'s> {
     /// Whether a node is a family, as far as can be told without resolving it.
     pub(super) fn is_family(&self, node: &Syntax<'s>) -> bool {
         match &node.kind {
-            Kind::Call(call) => families::newest(call.name).is_some(),
+            Kind::Call(call) => families::is_name(call.name),
+            Kind::Rule(_) | Kind::Trained => true,
             Kind::Name(name) => {
                 matches!(self.lets.get(name), Some(Binding { bound: Bound::Family(_), .. }))
             }
@@ -184,7 +202,7 @@ impl<'s> Resolver<'s> {
                 Some(binding) => matches!(binding.bound, Bound::Number(_)),
                 None => context::NAMES.contains(name),
             },
-            Kind::Text(_) | Kind::List(_) => false,
+            Kind::Text(_) | Kind::List(_) | Kind::Rule(_) | Kind::Trained => false,
         }
     }
 
@@ -198,9 +216,11 @@ impl<'s> Resolver<'s> {
                 None
             }
             Kind::Call(call) => {
-                let family = self.find(call)?;
+                let family = self.find(call.name, &call.name_span, call.version.as_ref())?;
                 arguments::resolve(self, family, call, &node.span, level)
             }
+            Kind::Rule(rule) => self.rule(rule, &node.span, level),
+            Kind::Trained => self.trained(&node.span),
             Kind::Name(name) => {
                 let Some(binding) = self.lets.get(name) else {
                     if context::NAMES.contains(name) {
@@ -245,24 +265,74 @@ impl<'s> Resolver<'s> {
         }
     }
 
-    fn find(&mut self, call: &Call<'s>) -> Option<&'static Family> {
-        let Some(newest) = families::newest(call.name) else {
+    fn rule(&mut self, rule: &Rule<'s>, span: &Range<usize>, level: usize) -> Option<Expr> {
+        let family = self.find(AT.name, &rule.name_span, rule.version.as_ref());
+        let mut bounds = Vec::new();
+        let mut inner = Vec::new();
+        for (bound, arm) in &rule.arms {
+            bounds.push(self.scalar(bound, level + 2, Scope::Argument));
+            inner.push(self.family(arm, level + 1));
+        }
+        inner.push(self.family(&rule.otherwise, level + 1));
+        let bounds = bounds.into_iter().collect::<Option<_>>()?;
+        Some(Expr {
+            family: family?,
+            inner: inner.into_iter().collect::<Option<_>>()?,
+            arguments: vec![argument("len", Value::List(bounds), rule.name_span.clone())],
+            span: Span(span.clone()),
+            name_span: Span(rule.name_span.clone()),
+        })
+    }
+
+    fn trained(&mut self, span: &Range<usize>) -> Option<Expr> {
+        if !self.in_transform {
+            let message = format!("`{}` is the trained set of a config", TRAINED.name);
+            let error = Error::new(TYPE, span.clone(), message, "there is none here");
+            self.errors.push(error.help("only a transform can name it: [eval] transform"));
+            return None;
+        }
+        Some(Expr {
+            family: &TRAINED,
+            inner: Vec::new(),
+            arguments: Vec::new(),
+            span: Span(span.clone()),
+            name_span: Span(span.clone()),
+        })
+    }
+
+    fn find(
+        &mut self,
+        name: &str,
+        span: &Range<usize>,
+        version: Option<&(u32, Range<usize>)>,
+    ) -> Option<&'static Family> {
+        let versions = families::versions(name);
+        let Some(newest) = versions.last() else {
             let mut error = Error::new(
                 UNKNOWN_FAMILY,
-                call.name_span.clone(),
-                format!("unknown family {}", quote(call.name)),
+                span.clone(),
+                format!("unknown family {}", quote(name)),
                 "not a family",
             );
-            error.help = suggest(call.name, "families", families::names());
+            error.help = suggest(name, "families", families::names());
             self.errors.push(error);
             return None;
         };
-        let Some((version, span)) = &call.version else { return Some(newest) };
-        let found = families::find(call.name, *version);
+        let Some((version, span)) = version else {
+            if !newest.needs_version {
+                return Some(newest);
+            }
+            let message = format!("{name} has been several formulas, and no version is given");
+            let error = Error::new(UNKNOWN_VERSION, span.clone(), message, "which of them?");
+            let each = versions.iter().map(|f| format!("{name}@{}: {}", f.version, f.summary));
+            self.errors.push(error.help(each.collect::<Vec<_>>().join("\n")));
+            return None;
+        };
+        let found = versions.iter().find(|family| family.version == *version).copied();
         if found.is_none() {
-            let message = format!("{} has no version {version}", call.name);
+            let message = format!("{name} has no version {version}");
             let error = Error::new(UNKNOWN_VERSION, span.clone(), message, "not a version of it");
-            self.errors.push(error.help(format!("the newest is {}@{}", call.name, newest.version)));
+            self.errors.push(error.help(format!("the newest is {name}@{}", newest.version)));
         }
         found
     }
@@ -274,7 +344,7 @@ impl<'s> Resolver<'s> {
             format!("unknown name {}", quote(name)),
             "nothing of this name is known here",
         );
-        error.help = if families::newest(name).is_some() {
+        error.help = if families::is_name(name) {
             Some(format!("a family is called: {name}(...)"))
         } else if known.is_empty() {
             suggest(name, "names", self.lets.keys().copied().chain(context::NAMES).take(32))
@@ -354,7 +424,9 @@ impl<'s> Resolver<'s> {
                 ScalarKind::Binary(*op, Box::new(left?), Box::new(right?))
             }
             Kind::Call(call) => self.function(call, node, level, scope)?,
-            Kind::Text(_) | Kind::List(_) => return self.not_a("number", node),
+            Kind::Text(_) | Kind::List(_) | Kind::Rule(_) | Kind::Trained => {
+                return self.not_a("number", node);
+            }
         };
         Some(Scalar { kind, span: Span(node.span.clone()) })
     }
@@ -400,7 +472,7 @@ impl<'s> Resolver<'s> {
         scope: Scope<'_>,
     ) -> Option<ScalarKind> {
         let Some((function, arity)) = Function::named(call.name) else {
-            if families::newest(call.name).is_some() {
+            if families::is_name(call.name) {
                 let message = format!("{} is a family, and a number is needed", call.name);
                 self.report(TYPE, &node.span, message, "not a number");
                 return None;
@@ -473,7 +545,7 @@ pub(super) fn choice(
     node: &Syntax<'_>,
 ) -> Option<&'static str> {
     let word = match node.kind {
-        Kind::Name(name) => name,
+        Kind::Name(name) | Kind::Text(name) => name,
         _ => "",
     };
     let found = words.iter().copied().find(|other| *other == word);

@@ -1,11 +1,12 @@
 //! Tests of the language as a whole: golden vectors, ids, messages, properties.
 
+use std::fmt::Write as _;
 use std::path::Path;
 
 use proptest::prelude::*;
 
 use super::error::{CHECKS, CODES};
-use super::{Context, Error, FrequencySet, Severity, canonical, evaluate, parse};
+use super::{Context, Error, FrequencySet, RopeDtype, Severity, canonical, evaluate, parse};
 
 fn at(head_dim: u32) -> Context {
     Context::new(head_dim)
@@ -47,6 +48,7 @@ fn golden_vectors_agree_to_1e_12() {
             train_len: length("train_len"),
             target_len: length("target_len"),
             seq_len: length("seq_len"),
+            rope_dtype: RopeDtype::F32,
         };
         let source = case["expr"].as_str().unwrap();
         let set = evaluate(source, &context).unwrap_or_else(|e| panic!("{source}: {e:?}"));
@@ -166,6 +168,26 @@ fn errors_say_where_and_what() {
         ("2 + 3", "type", "2 + 3", "this is a number, and a family is needed"),
         ("\"k\"", "type", "\"k\"", "this is a string, and a family is needed"),
         ("geo@7()", "unknown-version", "7", "geo has no version 7"),
+        ("at@2(len<=1: geo(), else: geo())", "unknown-version", "2", "at has no version 2"),
+        ("at(len<=2: 3, else: geo())", "type", "3", "this is a number, and a family is needed"),
+        (
+            "geo(theta=at(len<=2: geo(), else: geo()))",
+            "type",
+            "at(len<=2: geo(), else: geo())",
+            "a number is needed here",
+        ),
+        (
+            "pi({trained}, factor=2)",
+            "type",
+            "{trained}",
+            "`{trained}` is the trained set of a config",
+        ),
+        (
+            "evq_cosh(theta=10k)",
+            "context",
+            "evq_cosh",
+            "`train_len` is used, and no train_len is given",
+        ),
         ("geo(theta=foo)", "unknown-name", "foo", "unknown name `foo`"),
         ("geo(theta=1/0)", "not-finite", "1/0", "the value of `theta` is infinite"),
         ("geo(theta=ln(0-1))", "not-finite", "ln(0-1)", "the value of `theta` is not a number"),
@@ -264,7 +286,7 @@ fn all_errors_of_an_expression_are_found() {
 fn every_error_code_is_given_by_some_expression() {
     let deep = format!("geo(theta={}2)", "-".repeat(100));
     let long = " ".repeat(70_000);
-    let samples: [&str; 22] = [
+    let samples: [&str; 23] = [
         "((((",
         "geo(theta=2x)",
         &long,
@@ -282,6 +304,7 @@ fn every_error_code_is_given_by_some_expression() {
         "geo(2)",
         "geo(theta=1)",
         "table([])",
+        "table(file='x.json', sha256='')",
         "geo(theta=train_len)",
         "expr('k/0')",
         "expr('-1-k')",
@@ -303,6 +326,8 @@ fn every_check_code_is_given_by_some_set() {
         "table([1, 0.9995])",
         "table([1, 0.99999999999])",
         "table([1, 1e-60])",
+        "attn(table([1, 0.5]), scale=2.5)",
+        "geo(theta=500k)",
         "table([1, 1e-3])",
         "table([1, 1e-4])",
     ];
@@ -322,16 +347,20 @@ fn checks_count_and_name_channels() {
     assert_eq!(
         messages,
         [
+            (
+                Severity::Info,
+                "not exact where divisors are stored: 7 of 32 channels (first 2, last 26)"
+            ),
             (Severity::Info, "period longer than train_len 2048: 17 of 32 channels (15 to 31)"),
             (Severity::Info, "period longer than target_len 16384: 12 of 32 channels (20 to 31)"),
         ]
     );
     assert_eq!(
-        serde_json::to_string(&set.checks[0]).unwrap(),
+        serde_json::to_string(&set.checks[1]).unwrap(),
         "{\"code\":\"freq::longer-than-train\",\"severity\":\"info\",\"message\":\"period longer than train_len 2048: 17 of 32 channels (15 to 31)\"}"
     );
     let poly = evaluate("anchored_poly(theta=100k)", &at(64)).unwrap();
-    assert_eq!(check_codes(&poly), ["freq::near-duplicate"]);
+    assert_eq!(check_codes(&poly), ["freq::near-duplicate", "freq::reciprocal"]);
     let same = evaluate("table([1, 0.5, 0.5, 0.5])", &at(8)).unwrap();
     assert!(
         same.checks.iter().any(|c| c.message == "the same f32 as another channel: 3 of 4 channels")
@@ -453,6 +482,10 @@ fn family_source() -> impl Strategy<Value = String> {
             (inner.clone(), number()).prop_map(|(a, n)| format!("attn(sort({a}), scale={n})")),
             (inner.clone(), number(), number())
                 .prop_map(|(a, m, n)| format!("longrope({a}, short=[{m}], long=[{n}, 1])")),
+            (inner.clone(), inner.clone(), number())
+                .prop_map(|(a, b, n)| format!("at(len<={n}: {a},len <= 2*{n}:{b}, else: {a})")),
+            (inner.clone(), number(), number())
+                .prop_map(|(a, m, n)| format!("mix(evq_cosh(theta={m}), {a}, alpha={n})")),
             inner.clone().prop_map(|a| format!("resonance(floor_zero(p_rope({a})))")),
             inner.prop_map(|a| format!("let x = {a}; x")).prop_filter("lets are outermost", |s| {
                 s.matches("let").count() == 1 && !s.contains("(let")
@@ -465,7 +498,7 @@ fn family_source() -> impl Strategy<Value = String> {
 /// Any text is either evaluated or refused with places inside it.
 fn never_panics(source: &str) {
     for head_dim in [2, 4, 64] {
-        let context = Context { train_len: Some(64), ..at(head_dim) };
+        let context = Context { train_len: Some(64), seq_len: Some(99), ..at(head_dim) };
         match evaluate(source, &context) {
             Ok(set) => {
                 assert!((1..=head_dim as usize / 2).contains(&set.inv_freq.len()));
@@ -493,7 +526,7 @@ proptest! {
     #[test]
     fn token_soup_never_panics(tokens in prop::collection::vec(prop::sample::select(&[
         "let", "a", "=", ";", "geo", "mix", "table", "expr", "scale", "clip", "(", ")", "[", "]", ",",
-        "theta", "alpha", "c", "grid", "mid", "+", "-", "*", "/", "^", "@", "1", "0", "500k", "1e308",
+        "theta", "alpha", "c", "grid", "mid", "at", "len", "<=", ":", "else", "{trained}", "+", "-", "*", "/", "^", "@", "1", "0", "500k", "1e308",
         "\"k/K\"", "'theta^(-u)'", "k", "exp", "clamp", "train_len", "head_dim", "\"", "§",
     ][..]), 0..30)) {
         never_panics(&tokens.concat());
@@ -521,7 +554,12 @@ proptest! {
 
     #[test]
     fn canonical_form_has_the_same_numbers(source in family_source()) {
-        let context = Context { train_len: Some(64), target_len: Some(640), ..at(8) };
+        let context = Context {
+            train_len: Some(64),
+            target_len: Some(640),
+            seq_len: Some(320),
+            ..at(8)
+        };
         let form = canonical(&parse(&source).unwrap());
         let (a, b) = (evaluate(&source, &context), evaluate(&form, &context));
         match (a, b) {
@@ -583,4 +621,114 @@ fn partial_is_the_set_of_a_smaller_head() {
     assert_eq!(errors("partial(geo(), pct=0.05)")[0].code, "freq::range");
     let mixed = "mix(partial(geo(), pct=0.5), geo())";
     assert_eq!(errors(mixed)[0].code, "freq::type");
+}
+
+#[test]
+fn a_rule_by_length_takes_the_first_length_that_holds() {
+    let rule =
+        "at(len<=2*train_len: geo(theta=10k), len<=8k: geo(theta=20k), else: attn(geo(), scale=2))";
+    let with = |seq_len| Context { train_len: Some(2048), seq_len: Some(seq_len), ..at(64) };
+    let set = |seq_len| evaluate(rule, &with(seq_len)).unwrap();
+    for (seq_len, same) in [
+        (1, "geo(theta=10k)"),
+        (4096, "geo(theta=10k)"),
+        (4097, "geo(theta=20k)"),
+        (8000, "geo(theta=20k)"),
+        (8001, "attn(geo(), scale=2)"),
+    ] {
+        let other = evaluate(same, &with(seq_len)).unwrap();
+        assert_eq!(set(seq_len).vec_id, other.vec_id, "{seq_len}");
+    }
+    assert!(set(1).depends_on_seq_len);
+    assert_eq!((set(1).thetas, set(5000).thetas), (vec![1e4], vec![2e4]));
+    assert_eq!(
+        set(1).expression,
+        "at@1(len<=2 * train_len: geo@1(theta=10000, grid=std), len<=8000: geo@1(theta=20000, \
+         grid=std), else: attn@1(geo@1(theta=10000, grid=std), scale=2))"
+    );
+    let trained = Context { seq_len: None, ..with(1) };
+    assert_eq!(evaluate(rule, &trained).unwrap_err()[0].code, "freq::context");
+    // What holds for another length need not make sense for this one.
+    let other = "at(len<=2048: geo(), else: yarn(geo(), factor=seq_len/train_len))";
+    assert!(evaluate(other, &with(1)).is_ok());
+    for (source, code, place) in [
+        ("at(len<=0.5: geo(), else: geo())", "freq::range", "0.5"),
+        ("at(len<=7: geo(), len<=7: geo(), else: geo())", "freq::range", "7"),
+        ("at(len<=1: geo(theta=0), else: geo())", "freq::range", "0"),
+    ] {
+        let error = evaluate(source, &with(1)).unwrap_err().remove(0);
+        assert_eq!((error.code, &source[error.span]), (code, place), "{source}");
+    }
+}
+
+#[test]
+fn rounding_through_the_reciprocal_is_a_fixed_point_of_it() {
+    let context = Context { rope_dtype: RopeDtype::F32Recip, train_len: Some(2048), ..at(64) };
+    let source = "mix(geo(theta=500k), anchored_poly(theta=500k), alpha=0.2)";
+    let (recip, plain) = (
+        evaluate(source, &context).unwrap(),
+        evaluate(source, &Context { rope_dtype: RopeDtype::F32, ..context.clone() }).unwrap(),
+    );
+    assert_eq!(recip.inv_freq, plain.inv_freq);
+    let (a, b) = (recip.inv_freq_f32(), plain.inv_freq_f32());
+    assert_ne!(a, b);
+    for (a, b) in a.iter().zip(&b) {
+        assert!(a.to_bits().abs_diff(b.to_bits()) <= 1, "{a} and {b}");
+        // What software that stores the reciprocal computes from it.
+        assert_eq!(1.0 / (1.0 / a), *a);
+    }
+    assert_ne!(recip.vec_id, plain.vec_id);
+    let text = format!(
+        "xpfreq/1\n{}\nhead_dim=64\ntrain_len=2048\nrope_dtype=f32-recip",
+        recip.expression
+    );
+    assert_eq!(recip.expr_id, blake3::hash(text.as_bytes()).to_hex().as_str());
+    assert!(check_codes(&plain).contains(&"freq::reciprocal"));
+    assert!(!check_codes(&recip).contains(&"freq::reciprocal"));
+    for (dtype, name) in RopeDtype::NAMES {
+        assert_eq!((RopeDtype::named(name), dtype.name()), (Some(dtype), name));
+        assert_eq!(serde_json::to_value(dtype).unwrap(), name);
+    }
+    assert_eq!(RopeDtype::F32Recip.round(0.0), 0.0);
+}
+
+#[test]
+fn defaults_of_the_context_are_written_out() {
+    let context = Context { train_len: Some(4096), ..at(64) };
+    let set = evaluate("evq_cosh(theta=500k)", &context).unwrap();
+    assert_eq!(
+        set.expression,
+        "evq_cosh@1(theta=500000, tau=head_dim / sqrt(train_len), grid=mid)"
+    );
+    assert_eq!(set.inv_freq, evaluate("evq_cosh(theta=500k, tau=1)", &context).unwrap().inv_freq);
+    assert_eq!(set.grids, ["mid"]);
+    let short =
+        canonical(&parse("longrope(geo(), short=[1], long=[1], attention_factor=2)").unwrap());
+    assert!(!short.contains(" factor="), "{short}");
+    let mixed = evaluate("mix(geo(), evq_exp(theta=10k))", &context).unwrap();
+    assert_eq!(mixed.grids, ["std"]);
+}
+
+#[test]
+fn words_can_stand_in_quotes() {
+    assert_eq!(
+        parse("yarn(geo(), factor=2, ramp=\"index\")").unwrap(),
+        parse("yarn(geo(), factor=2, ramp=index)").unwrap()
+    );
+}
+
+#[test]
+fn the_work_of_an_evaluation_is_bounded() {
+    let largest = Context { train_len: Some(2048), seq_len: Some(1), ..at(super::MAX_HEAD_DIM) };
+    let list = vec!["1"; 2048].join(",");
+    let table = format!("longrope(geo(), short=[{list}], long=[{list}], factor=1)");
+    assert!(evaluate(&table, &largest).is_ok());
+    let formula = vec!["sin(k)^2"; 31].join("+");
+    let mut lets = format!("let a0 = expr('{formula}');");
+    for i in 1..6 {
+        let _ = write!(lets, "let a{i} = mix(a{0}, a{0});", i - 1);
+    }
+    lets.push_str("mix(a5, a5)");
+    let error = evaluate(&lets, &largest).unwrap_err().remove(0);
+    assert_eq!(error.code, "freq::too-large");
 }

@@ -272,6 +272,7 @@ fn configs(
         train_len: train.map(|t| t.seq_len),
         target_len: eval.and_then(|e| e.lengths.iter().copied().max()),
         seq_len: None,
+        rope_dtype: freq::RopeDtype::F32,
     };
     let first = spec.config.first().and_then(|c| c.name.clone());
     let experiment_baseline = spec.experiment.baseline.clone().or(first);

@@ -89,6 +89,7 @@ fn answer(kind: Kind, args: &FreqArgs) -> Result<Answer, Vec<Diagnostic>> {
         train_len: args.train_len,
         target_len: args.target_len,
         seq_len: args.seq_len,
+        rope_dtype: freq::RopeDtype::F32,
     };
     let source = Arc::new(Source { name: "<expr>".to_owned(), text: text.clone() });
     let set = freq::evaluate(text, &context).map_err(|found| {

@@ -36,12 +36,16 @@ fn band_profile(call: &Call<'_>) -> Result<Shape, Error> {
     }
     let (low, high) = index_range(call, beta, alpha, true)?;
     let n = high - low;
+    // Sums up to each q, in the order of i.
+    let terms = (1..call.inner[0].inv_freq.len() as u32).map(f64::from);
+    let sums: Vec<f64> = std::iter::once(0.0)
+        .chain(terms.scan(0.0, |sum, i| {
+            *sum += 3.0 * (n + i) * (n - i + 1.0);
+            Some(*sum)
+        }))
+        .collect();
     let m = |q: f64| match profile {
-        "tailspline" => {
-            let terms = (1..=q as u32).map(f64::from);
-            let sum: f64 = terms.map(|i| 3.0 * (n + i) * (n - i + 1.0)).sum();
-            sum / (n * (n + 1.0) * (2.0 * n + 1.0))
-        }
+        "tailspline" => sums[q as usize] / (n * (n + 1.0) * (2.0 * n + 1.0)),
         "bm" => q * (q + 1.0) * (3.0 * n + 2.0 - 2.0 * q) / (n * (n + 1.0) * (n + 2.0)),
         _ => q * (q + 1.0) / (n * (n + 1.0)),
     };

@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::super::Context;
-use super::super::ast::{Expr, Scalar};
+use super::super::ast::{Expr, Scalar, Value};
 use super::super::error::{Error, RANGE, TYPE};
 
 /// A frequency set on its way through an expression.
@@ -111,14 +111,18 @@ impl Call<'_> {
         argument.map_or(&self.expr.name_span, |argument| &argument.span).0.clone()
     }
 
+    /// Where item `i` of the list of a parameter stands.
+    pub(super) fn place_in_list(&self, name: &str, i: usize) -> Range<usize> {
+        let argument = self.expr.arguments.iter().find(|argument| argument.name == name);
+        match argument.map(|argument| &argument.value) {
+            Some(Value::List(items)) => items[i].span.0.clone(),
+            _ => self.place(name),
+        }
+    }
+
     /// The training length, which the family reads.
     pub(super) fn train_len(&self) -> Result<f64, Error> {
         self.length("train_len", self.context.train_len)
-    }
-
-    /// The length that is aimed at, which the family reads.
-    pub(super) fn target_len(&self) -> Result<f64, Error> {
-        self.length("target_len", self.context.target_len)
     }
 
     /// The present length, which the family reads.

@@ -1,6 +1,6 @@
 //! Families made of two others, channel by channel.
 
-use super::super::error::{Error, TYPE};
+use super::super::error::{Error, RANGE, TYPE};
 use super::{Call, Default, Family, Interval, Kind, Param, Shape};
 
 const ALPHA: Param = Param {
@@ -48,6 +48,37 @@ pub(super) const SPLICE: Family = Family {
     eval: splice,
     ..Family::PLAIN
 };
+
+/// One set up to a length, another beyond.
+pub(in super::super) const AT: Family = Family {
+    name: "at",
+    summary: "the first family whose length the present one does not exceed, else the last",
+    formula: "a if seq_len <= N, else b",
+    source: "the short and long factors of LongRoPE, for any families",
+    syntax: Some("len<=N: a, ..., else: b"),
+    reads: &["seq_len"],
+    example: "at(len<=2048: geo(theta=10k), else: geo(theta=500k))",
+    choose: Some(by_length),
+    eval: |call| Ok(call.inner[0].clone()),
+    ..Family::PLAIN
+};
+
+/// The place of the first bound that the present length does not exceed.
+fn by_length(call: &Call<'_>) -> Result<usize, Error> {
+    let bounds = call.list("len");
+    let rises = |i: usize| if i == 0 { bounds[0] >= 1.0 } else { bounds[i] > bounds[i - 1] };
+    if let Some(i) = (0..bounds.len()).find(|&i| !rises(i)) {
+        let what = if i == 0 { "at least 1" } else { "above the one before it" };
+        return Err(Error::new(
+            RANGE,
+            call.place_in_list("len", i),
+            format!("the length {} of `at` is not {what}", bounds[i]),
+            "lengths rise, from 1 on",
+        ));
+    }
+    let seq_len = call.seq_len()?;
+    Ok(bounds.iter().position(|bound| seq_len <= *bound).unwrap_or(bounds.len()))
+}
 
 fn splice(call: &Call<'_>) -> Result<Shape, Error> {
     let at = call.count("at", call.inner[0].inv_freq.len())?;

@@ -11,10 +11,15 @@ pub(super) const EVQ_COSH: Family = Family {
     summary: "a cosh-shaped density of exponents; tau = 0 is geometric on the same grid",
     formula: "theta^(-phi(u)), phi = 1 - asinh((1-u) sinh(tau))/tau, u by grid: (k+0.5)/K (mid), k/K \
               (std), k/(K-1) (ends), or mid with phi mapped to 0..(K-1)/K (anchored)",
-    source: "hybrid-rope (EVQ-cosh); its rule for tau is head_dim / sqrt(train_len)",
+    source: "hybrid-rope (EVQ-cosh), its rule for tau included",
     params: &[
         THETA,
-        Param::required("tau", Interval::between(0.0, 100.0), "strength of the warp"),
+        Param::computed(
+            "tau",
+            Interval::between(0.0, 100.0),
+            "head_dim / sqrt(train_len)",
+            "strength of the warp",
+        ),
         Param::word("grid", &["mid", "std", "ends", "anchored"], "mid", "where u lies"),
     ],
     example: "evq_cosh(theta=500k, tau=1.414, grid=mid)",

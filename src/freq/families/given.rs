@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::super::Context;
 use super::super::ast::Scalar;
-use super::super::error::{Error, LENGTH, NOT_FINITE};
+use super::super::error::{Error, LENGTH, NOT_FINITE, TYPE};
 use super::{ArgumentValue, Call, Default, Family, Kind, Param, Shape};
 
 /// The variables of a formula; `expr`'s own parameters come in addition.
@@ -29,11 +29,13 @@ pub(super) const EXPR: Family = Family {
 };
 
 /// The frequencies, value by value.
-pub(super) const TABLE: Family = Family {
+pub(in super::super) const TABLE: Family = Family {
     name: "table",
-    summary: "the K frequencies, value by value; zeros are taken as meant",
+    summary: "the K frequencies, value by value; zeros are taken as meant. From a file: a JSON list, or \
+              an object with such a list as `inv_freq`; its sha256 is part of the expression",
     formula: "values[k]",
     source: "the expression itself",
+    syntax: Some("[...] or file=\"PATH\", sha256=\"...\""),
     params: &[Param {
         name: "values",
         doc: "K numbers, radians a position",
@@ -43,6 +45,21 @@ pub(super) const TABLE: Family = Family {
     declares_zeros: true,
     example: "table([1, 0.5])",
     eval: table,
+    ..Family::PLAIN
+};
+
+/// The trained set, for which a transform stands until it is applied to one.
+pub(in super::super) const TRAINED: Family = Family {
+    name: super::super::lexer::TRAINED,
+    summary: "the trained set of a config",
+    eval: |call| {
+        Err(Error::new(
+            TYPE,
+            call.expr.span.0.clone(),
+            "a transform is evaluated for a trained set",
+            "no set is given for it",
+        ))
+    },
     ..Family::PLAIN
 };
 

@@ -7,6 +7,9 @@ use super::{ALL, Default, Family, Kind};
 
 /// `name(a, b, p=default, q)`, as one would write a call.
 fn signature(family: &Family) -> String {
+    if let Some(syntax) = family.syntax {
+        return format!("{}({syntax})", called(family));
+    }
     let mut parts: Vec<String> = family.inner.iter().map(|&name| name.to_owned()).collect();
     for param in family.params {
         parts.push(match (param.kind, param.default) {
@@ -17,12 +20,21 @@ fn signature(family: &Family) -> String {
             (_, Default::Absent) => format!("[{}]", param.name),
             (_, Default::Number(value)) => format!("{}={}", param.name, number(value)),
             (_, Default::Choice(word)) => format!("{}={word}", param.name),
+            (_, Default::Computed(value) | Default::ComputedUnless(value, _)) => {
+                format!("{}={value}", param.name)
+            }
         });
     }
     if family.own_params {
         parts.push("name=value...".to_owned());
     }
-    format!("{}({})", family.name, parts.join(", "))
+    format!("{}({})", called(family), parts.join(", "))
+}
+
+/// The name, with the version if it must be given.
+fn called(family: &Family) -> String {
+    let version = if family.needs_version { format!("@{}", family.version) } else { String::new() };
+    format!("{}{version}", family.name)
 }
 
 /// Every family with signature, formula, parameters and source: `xp freq --list`.

@@ -20,7 +20,10 @@ mod yarn;
 mod zeros;
 
 pub(super) use call::{ArgumentValue, Call, Shape};
+pub(super) use combine::AT;
 pub(super) use given::FORMULA_VARIABLES;
+pub(super) use given::TABLE;
+pub(super) use given::TRAINED;
 pub use listing::{list, table};
 
 /// Every family, in the order of the reference. A name may occur with several versions.
@@ -33,6 +36,7 @@ pub const ALL: &[Family] = &[
     combine::MIX,
     combine::MIX_LOG,
     combine::SPLICE,
+    combine::AT,
     evq::EVQ_COSH,
     evq::EVQ_EXP,
     spaced::UNIFORM,
@@ -65,6 +69,9 @@ pub const ALL: &[Family] = &[
 /// Finds the `head_dim` of inner families from evaluated arguments.
 type HeadDim = fn(&Call<'_>) -> Result<u32, super::Error>;
 
+/// Finds the inner family to evaluate from evaluated arguments.
+type Choose = fn(&Call<'_>) -> Result<usize, super::Error>;
+
 /// A family of frequency sets: everything the language knows of it.
 pub struct Family {
     /// The name in expressions.
@@ -88,10 +95,17 @@ pub struct Family {
     pub min_channels: usize,
     /// Whether a frequency of zero is meant.
     pub declares_zeros: bool,
+    /// Whether it is an error to leave out the version: a name that has meant several formulas.
+    pub needs_version: bool,
+    /// Its arguments as they are written, if they are no list of families and parameters.
+    pub syntax: Option<&'static str>,
     /// Values of the context that it reads besides its arguments.
     pub reads: &'static [&'static str],
     /// `head_dim` of its inner families, if it is not the family's own.
     pub(super) inner_head_dim: Option<HeadDim>,
+    /// Which one of its families it is, if it is one of them: the others are not evaluated, since
+    /// what holds for another length need not make sense for this one.
+    pub(super) choose: Option<Choose>,
     /// An expression that evaluates at `head_dim` 4, for the reference and the tests.
     pub example: &'static str,
     /// The frequencies.
@@ -143,6 +157,10 @@ pub enum Default {
     Number(f64),
     /// This word.
     Choice(&'static str),
+    /// The number that this arithmetic over the context gives, written out in the canonical form.
+    Computed(&'static str),
+    /// The same, unless another parameter of this name is given, which makes it needless.
+    ComputedUnless(&'static str, &'static str),
 }
 
 /// The numbers that a parameter takes; always finite ones.
@@ -218,6 +236,16 @@ impl Param {
         Self { name, doc, kind: Kind::Number(range), default: Default::Absent }
     }
 
+    /// A number whose default depends on the context.
+    const fn computed(
+        name: &'static str,
+        range: Interval,
+        default: &'static str,
+        doc: &'static str,
+    ) -> Self {
+        Self { name, doc, kind: Kind::Number(range), default: Default::Computed(default) }
+    }
+
     /// One of several words.
     const fn word(
         name: &'static str,
@@ -259,8 +287,11 @@ impl Family {
         own_params: false,
         min_channels: 1,
         declares_zeros: false,
+        needs_version: false,
+        syntax: None,
         reads: &[],
         inner_head_dim: None,
+        choose: None,
         example: "",
         eval: |_| unreachable!("an entry names its function"),
     };
@@ -284,14 +315,16 @@ impl std::fmt::Debug for Family {
     }
 }
 
-/// The newest version of a family.
-pub(super) fn newest(name: &str) -> Option<&'static Family> {
-    ALL.iter().filter(|family| family.name == name).max_by_key(|family| family.version)
+/// The versions of a family, the newest last; none if there is no such family.
+pub(super) fn versions(name: &str) -> Vec<&'static Family> {
+    let mut versions: Vec<_> = ALL.iter().filter(|family| family.name == name).collect();
+    versions.sort_by_key(|family| family.version);
+    versions
 }
 
-/// One version of a family.
-pub(super) fn find(name: &str, version: u32) -> Option<&'static Family> {
-    ALL.iter().find(|family| family.name == name && family.version == version)
+/// Whether there is a family of this name.
+pub(super) fn is_name(name: &str) -> bool {
+    ALL.iter().any(|family| family.name == name)
 }
 
 /// Every family's name.
@@ -319,6 +352,13 @@ mod tests {
                         assert!(range.contains(value) && value >= 0.0, "{name}.{}", param.name);
                     }
                     (Kind::Choice(words), Default::Choice(word)) => assert!(words.contains(&word)),
+                    (Kind::Number(_), Default::Computed(value)) => {
+                        assert!(parse(&format!("scale(geo(), c={value})")).is_ok(), "{value}");
+                    }
+                    (Kind::Number(_), Default::ComputedUnless(value, other)) => {
+                        assert!(parse(&format!("scale(geo(), c={value})")).is_ok(), "{value}");
+                        assert!(family.param(other).is_some(), "{other}");
+                    }
                     (Kind::Number(_) | Kind::Choice(_), Default::Required | Default::Absent)
                     | (Kind::List | Kind::NamedList | Kind::Formula, Default::Required) => {}
                     _ => panic!("{name}.{}: a default of another type", param.name),

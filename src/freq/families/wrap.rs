@@ -130,7 +130,7 @@ fn rotary_dim(call: &Call<'_>) -> Result<u32, Error> {
 pub(super) const LONGROPE: Family = Family {
     name: "longrope",
     summary: "every frequency divided by a factor of its own: `short` up to train_len, `long` beyond; \
-              factor is target_len/train_len unless given",
+              attention_factor makes factor needless",
     formula: "w / short[k] if seq_len <= train_len, else w / long[k]; A = sqrt(1 + ln(factor)/ln(train_len))",
     source: "LongRoPE, arXiv 2402.13753; transformers `longrope`",
     inner: &["inner"],
@@ -147,10 +147,15 @@ pub(super) const LONGROPE: Family = Family {
             kind: Kind::NamedList,
             default: Default::Required,
         },
-        Param::optional("factor", Interval::POSITIVE, "the extension of the length"),
+        Param {
+            name: "factor",
+            doc: "the extension of the length",
+            kind: Kind::Number(Interval::POSITIVE),
+            default: Default::ComputedUnless("target_len / train_len", "attention_factor"),
+        },
         Param::optional("attention_factor", Interval::POSITIVE, "the attention scale itself"),
     ],
-    reads: &["train_len", "target_len", "seq_len"],
+    reads: &["train_len", "seq_len"],
     example: "longrope(geo(theta=10k), short=[1, 1], long=[1, 4])",
     eval: longrope,
     ..Family::PLAIN
@@ -180,10 +185,7 @@ fn longrope(call: &Call<'_>) -> Result<Shape, Error> {
     shape.attention_scale *= if let Some(scale) = call.optional("attention_factor") {
         scale
     } else {
-        let factor = match call.optional("factor") {
-            Some(factor) => factor,
-            None => call.target_len()? / train_len,
-        };
+        let factor = call.number("factor");
         // ln(train_len) is 0 at a length of 1, where nothing is extended.
         if factor <= 1.0 || train_len <= 1.0 {
             1.0
