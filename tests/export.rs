@@ -6,7 +6,7 @@ use std::process::{Command, Output};
 use serde_json::Value;
 use xp::export::config::{self, Form};
 use xp::export::{Fidelity, gguf};
-use xp::freq::{self, Context, FrequencySet};
+use xp::freq::{self, Context, FrequencySet, RopeDtype};
 
 fn golden() -> Value {
     serde_json::from_str(include_str!("reference/export_hf.json")).expect("JSON")
@@ -17,6 +17,9 @@ fn set(entry: &Value) -> (FrequencySet, Context) {
     let context = Context {
         train_len: entry["train_len"].as_u64(),
         target_len: entry["target_len"].as_u64(),
+        rope_dtype: entry["rope_dtype"]
+            .as_str()
+            .map_or(RopeDtype::F32, |name| RopeDtype::named(name).expect("a rounding")),
         ..Context::new(entry["head_dim"].as_u64().expect("a number") as u32)
     };
     let expression = entry["expression"].as_str().expect("text");
@@ -62,24 +65,23 @@ fn transformers_computes_what_is_predicted() {
             }
         }
     }
-    assert!(exact >= 10 && rounded >= 5 && default >= 2, "{exact} {rounded} {default}");
+    assert!(exact >= 20 && rounded >= 10 && default >= 2, "{exact} {rounded} {default}");
 }
 
 #[test]
-fn a_set_that_went_through_the_reciprocal_is_exported_exactly() {
-    for entry in golden()["sets"].as_array().expect("a list") {
+fn a_set_rounded_through_the_reciprocal_is_exported_exactly() {
+    let golden = golden();
+    let recip = |entry: &&Value| entry["rope_dtype"] == "f32-recip";
+    let entries: Vec<&Value> =
+        golden["sets"].as_array().expect("a list").iter().filter(recip).collect();
+    assert!(entries.len() >= 20);
+    for entry in entries {
         let (set, context) = set(entry);
-        let values: Vec<String> = set
-            .inv_freq_f32()
-            .iter()
-            .map(|w| format!("{:e}", f64::from(1.0 / ((1.0 / f64::from(*w)) as f32))))
-            .collect();
-        let table = format!("table([{}])", values.join(", "));
-        let set = freq::evaluate(&table, &context).expect(&table);
         let config = config::config(&set, &context).expect("a length is given");
-        assert_eq!(config.form, Form::LongRope);
-        assert!(config.fidelity.is_exact(), "{table}");
-        assert_eq!(config.keys["xp_freq"]["bit_exact"], true);
+        assert_eq!(config.form, Form::LongRope, "{}", set.expression);
+        assert_eq!(library_bits(entry), set.inv_freq_f32(), "{}", set.expression);
+        let said = &config.keys["xp_freq"];
+        assert_eq!((&said["bit_exact"], &said["rope_dtype"]), (&true.into(), &"f32-recip".into()));
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use crate::diag::{self, Diagnostic, Place, Source};
-use crate::freq::{self, Check, Context, FrequencySet};
+use crate::freq::{self, Check, Context, FrequencySet, RopeDtype};
 
 /// Everything was evaluated.
 const DONE: i32 = 0;
@@ -45,6 +45,10 @@ pub struct FreqArgs {
     #[arg(long, value_name = "S", value_parser = length)]
     pub seq_len: Option<u64>,
 
+    /// How frequencies are rounded to f32; f32-recip is exact where divisors are stored
+    #[arg(long, value_name = "DTYPE", default_value = "f32", value_parser = rope_dtype)]
+    pub rope_dtype: RopeDtype,
+
     /// Compare each frequency with this expression's
     #[arg(long, value_name = "EXPR")]
     pub against: Option<String>,
@@ -68,6 +72,23 @@ pub struct FreqArgs {
     /// List the families with formulas, parameters and sources
     #[arg(long, exclusive = true)]
     pub list: bool,
+}
+
+impl FreqArgs {
+    fn context(&self) -> Context {
+        Context {
+            head_dim: self.head_dim,
+            train_len: self.train_len,
+            target_len: self.target_len,
+            seq_len: self.seq_len,
+            rope_dtype: self.rope_dtype,
+        }
+    }
+}
+
+fn rope_dtype(name: &str) -> Result<RopeDtype, String> {
+    let known = || RopeDtype::NAMES.map(|(_, name)| name).join(" or ");
+    RopeDtype::named(name).ok_or_else(|| format!("it is {}", known()))
 }
 
 /// A positive whole number, with or without suffix.
@@ -120,13 +141,7 @@ fn answer(args: &FreqArgs) -> Result<(String, Vec<Diagnostic>), Vec<Diagnostic>>
     if args.list {
         return Ok((freq::families::list(), Vec::new()));
     }
-    let context = Context {
-        head_dim: args.head_dim,
-        train_len: args.train_len,
-        target_len: args.target_len,
-        seq_len: args.seq_len,
-        rope_dtype: freq::RopeDtype::F32,
-    };
+    let context = args.context();
     let mut sources: Vec<Arc<Source>> = Vec::new();
     let mut sets = Vec::new();
     let mut errors = Vec::new();

@@ -18,7 +18,7 @@ use serde_json::{Map, Value, json};
 
 use super::fidelity::divisor;
 use super::{Error, Fidelity, text};
-use crate::freq::{Context, FrequencySet};
+use crate::freq::{Context, FrequencySet, RopeDtype};
 
 /// The model types of transformers that were seen to rotate the first dimensions of a head in
 /// pairs (i, i + rotary_dim/2) and leave the others alone.
@@ -112,6 +112,9 @@ fn provenance(set: &FrequencySet, context: &Context, form: Form, fidelity: Fidel
         if let Some(length) = length {
             entries.insert(name.to_owned(), json!(length));
         }
+    }
+    if set.rope_dtype != RopeDtype::F32 {
+        entries.insert("rope_dtype".to_owned(), json!(set.rope_dtype));
     }
     entries.insert("vec_id".to_owned(), json!(set.vec_id));
     let bit_exact = form == Form::LongRope && fidelity.is_exact();

@@ -84,13 +84,7 @@ fn answer(kind: Kind, args: &FreqArgs) -> Result<Answer, Vec<Diagnostic>> {
         );
         return Err(vec![error.help("export each set with a command of its own")]);
     };
-    let context = Context {
-        head_dim: args.head_dim,
-        train_len: args.train_len,
-        target_len: args.target_len,
-        seq_len: args.seq_len,
-        rope_dtype: freq::RopeDtype::F32,
-    };
+    let context = args.context();
     let source = Arc::new(Source { name: "<expr>".to_owned(), text: text.clone() });
     let set = freq::evaluate(text, &context).map_err(|found| {
         found.iter().map(|error| diagnostic(error, &source)).collect::<Vec<_>>()
@@ -102,6 +96,12 @@ fn answer(kind: Kind, args: &FreqArgs) -> Result<Answer, Vec<Diagnostic>> {
     }
     .map_err(|error| vec![refused(&error)])?;
     let warnings = set.checks.iter().filter(|check| check.severity == freq::Severity::Warning);
+    if let (true, Some(length)) = (set.depends_on_seq_len, context.seq_len) {
+        answer.notes.push(note(format!(
+            "the set depends on the length at run time: this is the one for {length} tokens, and \
+             the other software has it for every length"
+        )));
+    }
     answer.notes.splice(0..0, warnings.map(|check| warning(check, &source)));
     Ok(answer)
 }
@@ -137,12 +137,12 @@ fn config_keys(kind: Kind, set: &FrequencySet, context: &Context) -> Result<Answ
             note(format!("bit-exact: {library} computes the same {channels} f32 frequencies"))
         }
         Form::LongRope => note(format!("not bit-exact: in {library} {off}"))
-            .help("for a bit-exact export, train with f32-recip frequencies and export those"),
+            .help("for a bit-exact export, train with rope_dtype = \"f32-recip\" and export with --rope-dtype f32-recip"),
         Form::Default { .. } => note(format!(
             "not bit-exact: {library} computes the powers in f32, {off} (plus what the power \
              function of the device lacks in rounding)"
         ))
-        .help("for a bit-exact export, train with f32-recip frequencies and export those"),
+        .help("for a bit-exact export, train with rope_dtype = \"f32-recip\" and export with --rope-dtype f32-recip"),
     }];
     let rotary_dim = 2 * channels;
     if rotary_dim != set.head_dim as usize {
