@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::model::{Experiment, Leaderboard, Report, Section};
 use super::table::{self, Table};
+use crate::results::Transform;
 
 /// The report as Markdown (GitHub's tables).
 #[must_use]
@@ -59,10 +60,10 @@ impl Out {
             let members = group.members.join(", ");
             self.block(&format!("## Leaderboard: {}", escape(&members)));
             self.block(&format!(
-                "By mean perplexity at {} tokens. The gap is against the baseline of the same \
+                "By mean perplexity at {}. The gap is against the baseline of the same \
                  experiment, in percent of its mean; positive is better. A rank is no claim: the \
                  best of many configs looks better than it is.",
-                group.primary_length
+                escape(&group.primary_words())
             ));
             self.table(&table::of_group(group));
         }
@@ -112,10 +113,17 @@ impl Out {
     fn section(&mut self, experiment: &Experiment, section: &Section, heading: &str) {
         self.block(&escape(&format!("{}.", table::caption(experiment, section))));
         self.table(&table::of_section(section));
-        self.block(&format!(
-            "By mean perplexity at {} tokens; a rank is no claim.",
-            section.primary_length
-        ));
+        let primary = escape(&section.primary().tokens());
+        self.block(&format!("By mean perplexity at {primary}; a rank is no claim."));
+        if !section.transforms.is_empty() {
+            self.block(
+                "The other columns are evaluated with the trained frequencies transformed, the \
+                 baseline's as the config's:",
+            );
+            self.list(section.transforms.iter().map(|Transform { name, expression }| {
+                format!("`[{}]`: `{}`", name.replace('`', "'"), expression.replace('`', "'"))
+            }));
+        }
         let reasons: Vec<String> = section
             .ranking
             .iter()
@@ -127,17 +135,17 @@ impl Out {
             })
             .collect();
         if !reasons.is_empty() {
-            self.block(&format!("{heading} Verdicts at {} tokens", section.primary_length));
+            self.block(&format!("{heading} Verdicts at {primary}"));
             self.list(reasons);
         }
         if !section.missing.is_empty() {
             self.block(&format!("{heading} What is missing"));
             self.list(section.missing.iter().map(|text| escape(text)));
         }
-        for &length in &section.lengths {
-            let label = if length == section.primary_length { "primary" } else { "secondary" };
-            self.block(&format!("{heading} At {length} tokens ({label})"));
-            self.table(&table::of_length(section, length));
+        for column in &section.columns {
+            let label = if *column == section.primary() { "primary" } else { "secondary" };
+            self.block(&format!("{heading} At {} ({label})", escape(&column.tokens())));
+            self.table(&table::of_column(section, column));
         }
         self.block(
             "gap: baseline mean − mean, in perplexity; positive is better. Interval and p: paired t \

@@ -192,16 +192,21 @@ fn contradiction(record: &Record, parts: &[String], experiment: &str) -> Option<
 }
 
 fn contradictory_numbers(record: &Record) -> Option<String> {
-    for (length, evaluation) in &record.eval {
+    let as_trained = record.eval.iter().map(|(length, result)| (length.to_string(), result));
+    let transformed = record.transforms.iter().flat_map(|(expression, evaluations)| {
+        let results = evaluations.iter();
+        results.map(move |(length, result)| (format!("{length} under {expression}"), result))
+    });
+    for (place, evaluation) in as_trained.chain(transformed) {
         let (ppl, nll) = match (evaluation.ppl, evaluation.nll) {
             (Some(ppl), Some(nll)) => (ppl, nll),
             // A finite nll above 709 has no finite perplexity.
             (None, _) => continue,
-            (Some(_), None) => return Some(format!("at {length} it has a ppl but no nll")),
+            (Some(_), None) => return Some(format!("at {place} it has a ppl but no nll")),
         };
         let expected = libm::exp(nll);
         if !(ppl > 0.0 && (ppl - expected).abs() <= PPL_TOLERANCE * expected) {
-            return Some(format!("at {length} its ppl {ppl} is not exp(nll) = {expected}"));
+            return Some(format!("at {place} its ppl {ppl} is not exp(nll) = {expected}"));
         }
     }
     if record.status == Status::Imported && !record.train_id.is_empty() {
