@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::model::{Change, Experiment, Report, RunRow, Section};
 use super::section::SectionBuilder;
 use super::{caveats, leaderboard};
-use crate::results::{Declared, Entry, Evaluation, Listing, Lock, Record};
+use crate::results::{Declared, Entry, Evaluation, Listing, Lock, Record, Transform};
 
 /// What a report is made of: one experiment's declaration, its lock, and its folder.
 #[derive(Debug, Clone)]
@@ -93,22 +93,20 @@ fn runs(declared: &Declared, index: &Index) -> Vec<RunRow> {
         .collect();
     let declared_keys: BTreeSet<_> = order.iter().copied().collect();
     order.extend(index.keys().filter(|key| !declared_keys.contains(*key)));
+    let transforms = |record: &Record| {
+        let point = declared.point(record.point.as_deref());
+        point.map_or([].as_slice(), |point| &point.transforms)
+    };
     order
         .iter()
         .flat_map(|key| &index[key])
-        .flat_map(|entry| run_rows(entry, &transform_names(declared, &entry.record)))
+        .flat_map(|entry| run_rows(entry, transforms(&entry.record)))
         .collect()
 }
 
-/// Names by canonical expression, as the point of a record declares them.
-fn transform_names<'a>(declared: &'a Declared, record: &Record) -> BTreeMap<&'a str, &'a str> {
-    let point = declared.point(record.point.as_deref());
-    let transforms = point.into_iter().flat_map(|point| &point.transforms);
-    transforms.map(|t| (t.expression.as_str(), t.name.as_str())).collect()
-}
-
-/// One row a length as trained, then transform by transform; one row if there is no result.
-fn run_rows(entry: &Entry, names: &BTreeMap<&str, &str>) -> Vec<RunRow> {
+/// One row a length as trained, then by transform, declared ones first; one row if there is no
+/// result.
+fn run_rows(entry: &Entry, transforms: &[Transform]) -> Vec<RunRow> {
     let record = &entry.record;
     let row = |transform: Option<&str>, result: Option<(u64, &Evaluation)>| RunRow {
         experiment: record.experiment.clone(),
@@ -124,11 +122,15 @@ fn run_rows(entry: &Entry, names: &BTreeMap<&str, &str>) -> Vec<RunRow> {
         status: record.status,
         attempt: entry.attempt,
     };
-    let transformed = record.transforms.iter().map(|(expression, evaluations)| {
-        (Some(names.get(expression.as_str()).copied().unwrap_or(expression)), evaluations)
+    let named = transforms.iter().filter_map(|Transform { name, expression }| {
+        Some((Some(name.as_str()), record.transforms.get(expression)?))
     });
+    let is_named = |expression: &str| transforms.iter().any(|t| t.expression == expression);
+    let others = record.transforms.iter().filter(|(expression, _)| !is_named(expression));
+    let others = others.map(|(expression, results)| (Some(expression.as_str()), results));
     let rows: Vec<RunRow> = std::iter::once((None, &record.eval))
-        .chain(transformed)
+        .chain(named)
+        .chain(others)
         .flat_map(|(name, evaluations)| {
             let results = evaluations.iter().map(move |(&length, result)| (name, length, result));
             results.collect::<Vec<_>>()

@@ -77,7 +77,9 @@ pub fn summary_csv(report: &Report) -> String {
                         cell.verdict.map(|verdict| verdict.word().to_owned()).unwrap_or_default(),
                         format!("{label}{}", cell.reason),
                     ];
-                    line.extend(with_transforms.then(|| transform_field(&cell.column.transform)));
+                    line.extend(
+                        with_transforms.then(|| transform_field(cell.column.transform.as_deref())),
+                    );
                     rows.push(line);
                 }
             }
@@ -108,7 +110,7 @@ pub fn runs_csv(report: &Report) -> String {
                 run.chunks.map(|chunks| chunks.to_string()).unwrap_or_default(),
                 word(&run.status),
             ];
-            line.extend(with_transforms.then(|| transform_field(&run.transform)));
+            line.extend(with_transforms.then(|| transform_field(run.transform.as_deref())));
             line
         })
         .collect();
@@ -119,8 +121,8 @@ fn with_last<'a>(header: &[&'a str], with_transforms: bool) -> Vec<&'a str> {
     header.iter().copied().chain(with_transforms.then_some(TRANSFORM_COLUMN)).collect()
 }
 
-fn transform_field(transform: &Option<String>) -> String {
-    transform.clone().unwrap_or_default()
+fn transform_field(transform: Option<&str>) -> String {
+    transform.unwrap_or_default().to_owned()
 }
 
 /// `table.csv`: one row a config, ranked in the primary column. A sweep adds the column `point`;

@@ -99,9 +99,12 @@ impl Out {
         }
         if !experiment.problems.is_empty() {
             self.block(&format!("{h2} Files that were not used"));
-            self.list(experiment.problems.iter().map(|problem| {
-                format!("`{}`: {}", problem.path.replace('`', "'"), escape(&problem.reason))
-            }));
+            self.list(
+                experiment
+                    .problems
+                    .iter()
+                    .map(|problem| format!("{}: {}", code(&problem.path), escape(&problem.reason))),
+            );
         }
         let frozen = match &experiment.frozen {
             Some(date) => format!("Declaration frozen {date}."),
@@ -117,11 +120,11 @@ impl Out {
         self.block(&format!("By mean perplexity at {primary}; a rank is no claim."));
         if !section.transforms.is_empty() {
             self.block(
-                "The other columns are evaluated with the trained frequencies transformed, the \
-                 baseline's as the config's:",
+                "Columns with a name in brackets are evaluated with the trained frequencies \
+                 transformed, config and baseline alike:",
             );
             self.list(section.transforms.iter().map(|Transform { name, expression }| {
-                format!("`[{}]`: `{}`", name.replace('`', "'"), expression.replace('`', "'"))
+                format!("{}: {}", code(&format!("[{name}]")), code(expression))
             }));
         }
         let reasons: Vec<String> = section
@@ -154,11 +157,22 @@ impl Out {
         );
         self.block(&format!("{heading} Frequency sets"));
         self.list(
-            section.rows.iter().map(|row| {
-                format!("{}: `{}`", escape(&row.config), row.expression.replace('`', "'"))
-            }),
+            section
+                .rows
+                .iter()
+                .map(|row| format!("{}: {}", escape(&row.config), code(&row.expression))),
         );
     }
+}
+
+/// A text as it is, in one line that cannot be left.
+fn code(text: &str) -> String {
+    let inside = |c: char| match c {
+        '`' => '\'',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    format!("`{}`", text.chars().map(inside).collect::<String>())
 }
 
 /// A text that cannot break out of a table cell or into HTML.
@@ -182,5 +196,6 @@ mod tests {
     #[test]
     fn hostile_names_stay_inside_their_cell() {
         assert_eq!(escape("a|b\n<script>"), "a\\|b &lt;script>");
+        assert_eq!(code("a`b\n<c>"), "`a'b <c>`");
     }
 }

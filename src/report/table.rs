@@ -64,11 +64,11 @@ fn section_table(
     Table { header, rows: section.ranking.iter().map(row).collect(), num_keys: 1, num_tail }
 }
 
-/// One row a config of a group, ranked in its primary column.
+/// One row a config of a group, ranked in its primary column (its transform is the title's).
 pub(super) fn of_group(group: &Group) -> Table {
     let header = ["rank", "experiment", "config"].map(str::to_owned).to_vec();
     let tail = ["gap", "n", "verdict"].map(str::to_owned);
-    let header = header.into_iter().chain([format!("PPL@{}", group.primary())]).chain(tail);
+    let header = header.into_iter().chain([format!("PPL@{}", group.primary_length)]).chain(tail);
     let row = |entry: &super::model::Standing| {
         vec![
             entry.rank.map_or("-".to_owned(), |rank| rank.to_string()),

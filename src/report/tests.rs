@@ -1,5 +1,7 @@
 //! The report as a whole: every format from fixed records, and what must never be claimed.
 
+mod transforms;
+
 use std::collections::BTreeMap;
 
 use super::*;

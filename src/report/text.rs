@@ -95,6 +95,7 @@ fn by_transform(out: &mut String, section: &Section) {
             None => wrapped(out, "", "as trained:"),
             Some(name) => {
                 let is = section.transform(name).map_or("not declared", |t| &t.expression);
+                let is = if is == name { "" } else { is };
                 wrapped(out, &format!("[{name}] "), is);
             }
         }

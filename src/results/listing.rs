@@ -231,6 +231,8 @@ fn canonical_number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::results::testing::{GEO, HYBRID, record};
 
@@ -277,6 +279,10 @@ mod tests {
         store::write_record(&run(GEO, 4), &foreign).unwrap();
         let mut wrong = record(GEO, 5, &[(2048, 6.8)]);
         wrong.eval.get_mut(&2048).unwrap().nll = Some(3.0);
+        let mut under = record(GEO, 6, &[(2048, 6.8)]);
+        let results = BTreeMap::from([(2048, wrong.eval[&2048].clone())]);
+        under.transforms.insert("pi({trained}, factor=2)".to_owned(), results);
+        store::write_record(&run(GEO, 6), &under).unwrap();
         store::write_record(&run(GEO, 5), &wrong).unwrap();
         let odd = layout.experiment("3cfg_3seed").join("a/run.json");
         fs::write_atomic(&odd, &fs::read(&run(GEO, 5).record()).unwrap()).unwrap();
@@ -290,10 +296,11 @@ mod tests {
             "it says it is hybrid_a0.2_t100k seed 3, but it lies in the folder of geo_500k seed 3",
             "it belongs to experiment other",
             "at 2048 its ppl 6.8 is not exp(nll)",
+            "at 2048 under pi({trained}, factor=2) its ppl 6.8 is not exp(nll)",
         ]) {
             assert!(reason.contains(expected), "{reason} lacks {expected}");
         }
-        assert_eq!(reasons.len(), 6);
+        assert_eq!(reasons.len(), 7);
         let all = format!("{:?}", listing.problems);
         assert!(!all.contains(&dir.path().display().to_string()), "{all}");
     }

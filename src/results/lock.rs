@@ -451,6 +451,66 @@ mod tests {
     }
 
     #[test]
+    fn transforms_are_named_in_words_as_lengths_are() {
+        let transform = |name: &str, expression: &str| Transform {
+            name: name.to_owned(),
+            expression: expression.to_owned(),
+        };
+        let (yarn, pi) = ("yarn({trained}, factor=8)", "pi({trained}, factor=2)");
+        let with = |transforms: &[Transform]| {
+            let mut declared = declared();
+            declared.points[0].transforms = transforms.to_vec();
+            // The protocol id moves with the evaluation part, and needs no words of its own.
+            let of = |t: &Transform| (t.expression.clone(), serde_json::json!({"2048": 10}));
+            let object: serde_json::Map<_, _> = transforms.iter().map(of).collect();
+            declared.points[0].protocol = format!("p{}", transforms.len());
+            declared.points[0].evaluation["transforms"] = object.into();
+            declared
+        };
+        let both = with(&[transform("yarn8", yarn), transform(pi, pi)]);
+        assert_eq!(
+            declared().changes_to(&both),
+            ["transforms added: yarn8 = yarn({trained}, factor=8); pi({trained}, factor=2)"]
+        );
+        let one = with(&[transform("yarn8", yarn)]);
+        assert_eq!(both.changes_to(&one), ["transforms removed: pi({trained}, factor=2)"]);
+        let mut renamed = with(&[transform("yarn", yarn)]);
+        renamed.win.transform = Some("yarn".to_owned());
+        assert_eq!(
+            one.changes_to(&renamed),
+            [
+                "transform yarn8 renamed yarn: yarn({trained}, factor=8)",
+                "win rule, transform: as trained → yarn",
+            ]
+        );
+        let other = with(&[transform("yarn8", pi)]);
+        assert_eq!(
+            one.changes_to(&other),
+            ["transform yarn8: yarn({trained}, factor=8) → pi({trained}, factor=2)"]
+        );
+        let reversed = with(&[transform(pi, pi), transform("yarn8", yarn)]);
+        assert_eq!(both.changes_to(&reversed), Vec::<String>::new());
+    }
+
+    /// A declaration without transforms has the form, and so the hash, that it had before there
+    /// were any.
+    #[test]
+    fn the_committed_locks_keep_their_hashes() {
+        let results = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+        let mut seen = 0;
+        for folder in std::fs::read_dir(results).unwrap() {
+            let path = folder.unwrap().path().join("lock.json");
+            if path.is_file() {
+                let lock = super::super::store::read_lock(&path).unwrap().unwrap();
+                assert_eq!(lock.declared.hash(), lock.declared_hash, "{}", path.display());
+                assert_eq!(lock.declared.changes_to(&lock.declared), Vec::<String>::new());
+                seen += 1;
+            }
+        }
+        assert!(seen >= 2, "{seen} lock files");
+    }
+
+    #[test]
     fn order_alone_is_no_amendment_and_amendments_build_on_each_other() {
         let mut lock = Lock::freeze(declared(), "2026-01-01T00:00:00Z");
         let mut new = declared();

@@ -434,6 +434,9 @@ mod tests {
             loss: None,
             positions: Vec::new(),
         };
+        let under = ChunkLoss { transform: Some("pi(x)".to_owned()), ..chunk(1024, 0) };
+        write_eval(&run, &[under.clone(), chunk(4096, 0), chunk(2048, 1), chunk(2048, 0)]).unwrap();
+        assert_eq!(read_eval(&run).unwrap().pop(), Some(under));
         write_eval(&run, &[chunk(4096, 0), chunk(2048, 1), chunk(2048, 0)]).unwrap();
         let order = [chunk(2048, 0), chunk(2048, 1), chunk(4096, 0)];
         assert_eq!(read_eval(&run).unwrap(), order);
