@@ -21,8 +21,9 @@ pub struct Args {
     /// Files to write: csv, md, json.
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = format_of)]
     format: Option<Vec<Format>>,
-    /// Exit with 3 unless this holds: win:CONFIG or win:CONFIG@LENGTH.
-    #[arg(long, value_name = "win:CONFIG[@LENGTH]")]
+    /// Exit with 3 unless this holds: win:CONFIG, win:CONFIG@LENGTH (as trained) or
+    /// win:CONFIG@LENGTH[TRANSFORM].
+    #[arg(long, value_name = "win:CONFIG[@LENGTH[TRANSFORM]]")]
     require: Vec<Requirement>,
     /// Print one JSON object instead of the table.
     #[arg(long)]

@@ -1,4 +1,4 @@
-//! The seeds of one config at one length, and two of these side by side.
+//! The seeds of one config in one column, and two of these side by side.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use super::verdict::LEVEL;
 use super::words;
 use crate::stats::{PairedT, Summary, paired_t, summarize};
 
-/// The declared seeds of a config at one length, each with its result or why there is none.
+/// The declared seeds of a config in one column, each with its result or why there is none.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Arm {
     /// Config name.
@@ -15,7 +15,7 @@ pub struct Arm {
     pub seeds: Vec<(u64, Outcome)>,
 }
 
-/// The result of one seed at one length.
+/// The result of one seed in one column.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Outcome {
     /// A result.
@@ -31,7 +31,7 @@ pub enum Outcome {
     Absent(Absence),
 }
 
-/// Why a seed has no result at a length.
+/// Why a seed has no result in a column.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Absence {
     /// There is no record.
@@ -44,7 +44,11 @@ pub enum Absence {
     Diverged,
     /// The run was not evaluated at this length.
     NotEvaluated,
-    /// The loss at this length is not finite.
+    /// The run was not evaluated under this transform at any length.
+    NotTransformed,
+    /// The declaration has no transform of this name.
+    UnknownTransform,
+    /// The loss is not finite.
     NotFinite,
     /// Evaluated on another number of chunks than the others.
     Chunks {
@@ -67,6 +71,10 @@ impl Absence {
             Self::Failed => "failed".to_owned(),
             Self::Diverged => "diverged".to_owned(),
             Self::NotEvaluated => "not evaluated at this length".to_owned(),
+            Self::NotTransformed => "not evaluated under this transform".to_owned(),
+            Self::UnknownTransform => {
+                "not evaluated: no transform of that name is declared".to_owned()
+            }
             Self::NotFinite => "with a loss that is not finite".to_owned(),
             Self::Chunks { found, expected } => {
                 format!("evaluated on {found} chunks, the others on {expected}")
@@ -150,7 +158,7 @@ impl Arm {
     }
 }
 
-/// The numbers of a comparison at one length.
+/// The numbers of a comparison in one column.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Comparison {
     /// The config's perplexities.

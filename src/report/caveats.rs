@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::build::Input;
+use super::column::Column;
 use super::model::{RunRow, Section};
 use super::verdict::{Verdict, effective_rule};
 use super::words;
@@ -20,10 +21,10 @@ pub(super) fn rule_in_words(declared: &Declared) -> String {
         }
         (rule, _) => format!("rule `{}`", rule.name()),
     };
-    let guard = win.guard.map_or(String::new(), |guard| {
-        format!(", and at {} tokens at most {} % worse", guard.length, guard.max_worse_pct)
+    let guard = win.guard.zip(Column::of_guard(win)).map_or(String::new(), |(guard, column)| {
+        format!(", and at {} at most {} % worse", column.tokens(), guard.max_worse_pct)
     });
-    let primary = win.primary_length;
+    let primary = Column::of_claim(win).tokens();
     let conditions = match rule {
         None => {
             return format!("With {n} seed nothing is claimed, whatever the means: EXPLORATORY.");
@@ -37,10 +38,7 @@ pub(super) fn rule_in_words(declared: &Declared) -> String {
             win.max_std_over_gap, win.min_seeds_better
         ),
     };
-    format!(
-        "WIN at {primary} tokens ({name}): {conditions}{guard}. LOSS is the same the other way \
-         round."
-    )
+    format!("WIN at {primary} ({name}): {conditions}{guard}. LOSS is the same the other way round.")
 }
 
 /// The caveats that apply, most important first.
@@ -96,13 +94,13 @@ pub(super) fn of(input: &Input, sections: &[Section], runs: &[RunRow]) -> Vec<St
                 .to_owned(),
         );
     }
-    origins(&mut caveats, runs);
+    origins(&mut caveats, sections, runs);
     further_results(&mut caveats, input, runs);
     numerics(&mut caveats, declared, lock.as_ref(), runs);
     caveats
 }
 
-fn origins(caveats: &mut Vec<String>, runs: &[RunRow]) {
+fn origins(caveats: &mut Vec<String>, sections: &[Section], runs: &[RunRow]) {
     let imported = runs.iter().any(|run| run.status == Status::Imported);
     let native = runs.iter().any(|run| run.status != Status::Imported);
     if imported {
@@ -111,6 +109,12 @@ fn origins(caveats: &mut Vec<String>, runs: &[RunRow]) {
             "{which} imported: measured elsewhere. That they follow the spec's protocol is the \
              importer's word, not checked by xp."
         ));
+        if sections.iter().any(|section| !section.transforms.is_empty()) {
+            caveats.push(
+                "Imported results are as trained: under a transform they have no number."
+                    .to_owned(),
+            );
+        }
     }
 }
 

@@ -3,11 +3,12 @@
 //! Numbers are in full precision (the shortest text that reads back the same), absent ones are
 //! empty. Statistics that come out of special functions have ten significant digits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::model::{Report, Row};
+use super::column::Column;
+use super::model::{Report, Row, Section};
 use super::table::n_of;
 use crate::results::import::RUNS_CSV_HEADER;
 
@@ -34,21 +35,32 @@ pub const SUMMARY_CSV_HEADER: [&str; 19] = [
     "reason",
 ];
 
-/// `summary.csv`: one row a (protocol, config, length), in declared order.
+/// What both long files have as a last column if anything is evaluated under a transform.
+const TRANSFORM_COLUMN: &str = "transform";
+
+/// `summary.csv`: one row a (protocol, config, column), in declared order. With transforms a last
+/// column `transform` names the row's, empty as trained.
 #[must_use]
 pub fn summary_csv(report: &Report) -> String {
+    let with_transforms = report.has_transforms();
     let mut rows = Vec::new();
     for experiment in &report.experiments {
         for section in &experiment.sections {
             for row in &section.rows {
                 for cell in &row.cells {
                     let secondary = !cell.primary && cell.verdict.is_some();
-                    let label = if secondary { "secondary length: " } else { "" };
-                    rows.push(vec![
+                    let label = match secondary {
+                        false => "",
+                        true if cell.column.transform == section.primary_transform => {
+                            "secondary length: "
+                        }
+                        true => "secondary column: ",
+                    };
+                    let mut line = vec![
                         experiment.name.clone(),
                         section.protocol.clone(),
                         row.config.clone(),
-                        cell.length.to_string(),
+                        cell.column.length.to_string(),
                         cell.n.to_string(),
                         row.n_expected.to_string(),
                         number(cell.mean),
@@ -64,23 +76,29 @@ pub fn summary_csv(report: &Report) -> String {
                         number(cell.p_paired),
                         cell.verdict.map(|verdict| verdict.word().to_owned()).unwrap_or_default(),
                         format!("{label}{}", cell.reason),
-                    ]);
+                    ];
+                    line.extend(
+                        with_transforms.then(|| transform_field(cell.column.transform.as_deref())),
+                    );
+                    rows.push(line);
                 }
             }
         }
     }
-    to_csv(&SUMMARY_CSV_HEADER, &rows)
+    to_csv(&with_last(&SUMMARY_CSV_HEADER, with_transforms), &rows)
 }
 
-/// `runs.csv`: one row a (run, attempt, length); further attempts follow the first.
+/// `runs.csv`: one row a (run, attempt, transform, length); further attempts follow the first. The
+/// last column is as in [`summary_csv`].
 #[must_use]
 pub fn runs_csv(report: &Report) -> String {
+    let with_transforms = report.has_transforms();
     let rows: Vec<Vec<String>> = report
         .experiments
         .iter()
         .flat_map(|experiment| &experiment.runs)
         .map(|run| {
-            vec![
+            let mut line = vec![
                 run.experiment.clone(),
                 run.protocol.clone(),
                 run.train_id.clone(),
@@ -91,21 +109,29 @@ pub fn runs_csv(report: &Report) -> String {
                 number(run.nll),
                 run.chunks.map(|chunks| chunks.to_string()).unwrap_or_default(),
                 word(&run.status),
-            ]
+            ];
+            line.extend(with_transforms.then(|| transform_field(run.transform.as_deref())));
+            line
         })
         .collect();
-    to_csv(&RUNS_CSV_HEADER, &rows)
+    to_csv(&with_last(&RUNS_CSV_HEADER, with_transforms), &rows)
 }
 
-/// `table.csv`: one row a config, ranked at the primary length. A sweep adds the column `point`;
+fn with_last<'a>(header: &[&'a str], with_transforms: bool) -> Vec<&'a str> {
+    header.iter().copied().chain(with_transforms.then_some(TRANSFORM_COLUMN)).collect()
+}
+
+fn transform_field(transform: Option<&str>) -> String {
+    transform.unwrap_or_default().to_owned()
+}
+
+/// `table.csv`: one row a config, ranked in the primary column. A sweep adds the column `point`;
 /// a report over several experiments `group`, `rank` and `experiment` (ranks count within a
 /// group: protocols of different groups cannot be compared).
 #[must_use]
 pub fn table_csv(report: &Report) -> String {
     let sections = || report.experiments.iter().flat_map(|experiment| &experiment.sections);
-    let mut lengths: Vec<u64> = sections().flat_map(|s| &s.lengths).copied().collect();
-    lengths.sort_unstable();
-    lengths.dedup();
+    let columns = TableColumns::of(sections());
     let with_points = sections().any(|section| section.point.is_some());
     let mut header: Vec<String> = Vec::new();
     if report.leaderboard.is_some() {
@@ -115,30 +141,27 @@ pub fn table_csv(report: &Report) -> String {
         header.push("point".to_owned());
     }
     header.push("config".to_owned());
-    header.extend(lengths.iter().map(|length| format!("PPL@{length}")));
+    header.extend(columns.headers());
     header.extend(["n/n_expected", "verdict", "reason"].map(str::to_owned));
 
-    let line = |mut line: Vec<String>, point: Option<&str>, row: &Row| {
+    let line = |mut line: Vec<String>, section: &Section, row: &Row| {
         if with_points {
-            line.push(point.unwrap_or_default().to_owned());
+            line.push(section.point.clone().unwrap_or_default());
         }
         line.push(row.config.clone());
-        for length in &lengths {
-            let cell = row.cells.iter().find(|cell| cell.length == *length);
-            line.push(cell.map(|cell| cell.mean_pm_std.clone()).unwrap_or_default());
-        }
+        line.extend(columns.cells(section, row));
         line.push(n_of(row.n, row.n_expected));
         line.push(row.verdict.map(|verdict| verdict.word().to_owned()).unwrap_or_default());
         line.push(row.reason.clone());
         line
     };
-    let by_name: BTreeMap<_, &Row> = report
+    let by_name: BTreeMap<_, (&Section, &Row)> = report
         .experiments
         .iter()
         .flat_map(|experiment| experiment.sections.iter().map(move |section| (experiment, section)))
         .flat_map(|(experiment, section)| {
             let place = (experiment.name.as_str(), section.point.as_deref());
-            section.rows.iter().map(move |row| ((place, row.config.as_str()), row))
+            section.rows.iter().map(move |row| ((place, row.config.as_str()), (section, row)))
         })
         .collect();
     let mut rows = Vec::new();
@@ -149,18 +172,71 @@ pub fn table_csv(report: &Report) -> String {
                 let row = by_name.get(&(place, entry.config.as_str()));
                 let rank = entry.rank.map(|rank| rank.to_string()).unwrap_or_default();
                 let start = vec![i32::to_string(&number), rank, entry.experiment.clone()];
-                rows.extend(row.map(|row| line(start, entry.point.as_deref(), row)));
+                rows.extend(row.map(|(section, row)| line(start, section, row)));
             }
         }
     } else {
         for section in sections() {
             for &index in &section.ranking {
-                rows.push(line(Vec::new(), section.point.as_deref(), &section.rows[index]));
+                rows.push(line(Vec::new(), section, &section.rows[index]));
             }
         }
     }
     let header: Vec<&str> = header.iter().map(String::as_str).collect();
     to_csv(&header, &rows)
+}
+
+/// The perplexity columns of `table.csv`: those of all sections, every length as trained, then
+/// transform by transform. One name for two expressions makes two columns.
+struct TableColumns<'a>(Vec<(Column, Option<&'a str>)>);
+
+impl<'a> TableColumns<'a> {
+    fn of(sections: impl Iterator<Item = &'a Section> + Clone) -> Self {
+        let lengths: BTreeSet<u64> =
+            sections.clone().flat_map(|section| &section.lengths).copied().collect();
+        let mut transforms: Vec<(Option<&str>, Option<&str>)> = vec![(None, None)];
+        for section in sections {
+            for column in &section.columns {
+                let transform = (column.transform.as_deref(), expression(section, column));
+                if !transforms.contains(&transform) {
+                    transforms.push(transform);
+                }
+            }
+        }
+        let columns = transforms.into_iter().flat_map(|(name, expression)| {
+            let column = move |&length: &u64| (Column::new(length, name), expression);
+            lengths.iter().map(column).collect::<Vec<_>>()
+        });
+        Self(columns.collect())
+    }
+
+    /// `PPL@16384 [yarn8]`; where that is not one thing, with the expression after the name.
+    fn headers(&self) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(column, expression)| {
+            let same = self.0.iter().filter(|(other, _)| other == column).count();
+            let Column { length, transform } = column;
+            match (transform, expression) {
+                (Some(name), Some(expression)) if same > 1 => {
+                    format!("PPL@{length} [{name}: {expression}]")
+                }
+                _ => format!("PPL@{column}"),
+            }
+        })
+    }
+
+    /// A row's means; empty where its section has no such column.
+    fn cells(&self, section: &Section, row: &Row) -> impl Iterator<Item = String> {
+        self.0.iter().map(|(column, is)| {
+            let cell = row.cell(column).filter(|_| expression(section, column) == *is);
+            cell.map(|cell| cell.mean_pm_std.clone()).unwrap_or_default()
+        })
+    }
+}
+
+/// What the transform of a column is in a section.
+fn expression<'a>(section: &'a Section, column: &Column) -> Option<&'a str> {
+    let transform = section.transform(column.transform.as_deref()?)?;
+    Some(transform.expression.as_str())
 }
 
 fn to_csv(header: &[&str], rows: &[Vec<String>]) -> String {

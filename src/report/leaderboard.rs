@@ -1,15 +1,17 @@
 //! Configs of several experiments, or of several sweep points, ranked together.
 
-use super::build::{Input, by_mean};
+use super::build::Input;
 use super::model::{Experiment, Group, Leaderboard, Section, Standing, place};
+use super::section::by_mean;
 use crate::canonical;
-use crate::results::{Point, changed_keys, comparable_evaluation};
+use crate::results::{Point, Transform, changed_keys, comparable_evaluation};
 
 /// Ranks across experiments; `None` for a single experiment. Sweep points of one experiment
 /// are protocols of their own and are not ranked with each other.
 ///
 /// Configs stand in one group if their training parts are the same, their evaluation parts but
-/// for lengths and chunks, their primary lengths, and the chunks asked for there.
+/// for lengths, chunks and transforms, their primary columns (a transform by its expression, not
+/// its name), and the chunks asked for there.
 pub(super) fn build(inputs: &[Input], experiments: &[Experiment]) -> Option<Leaderboard> {
     if inputs.len() < 2 {
         return None;
@@ -17,7 +19,7 @@ pub(super) fn build(inputs: &[Input], experiments: &[Experiment]) -> Option<Lead
     let mut groups: Vec<(Key, Group)> = Vec::new();
     for (input, experiment) in inputs.iter().zip(experiments) {
         for (point, section) in input.declared.points.iter().zip(&experiment.sections) {
-            let key = Key::of(point, section.primary_length);
+            let key = Key::of(point, section);
             let member = place(&experiment.name, section.point.as_deref());
             let entries = standings(experiment, section);
             let same = groups.iter_mut().find(|(known, _)| known.is_same(&key));
@@ -25,8 +27,13 @@ pub(super) fn build(inputs: &[Input], experiments: &[Experiment]) -> Option<Lead
                 group.members.push(member);
                 group.entries.extend(entries);
             } else {
-                let primary_length = section.primary_length;
-                groups.push((key, Group { members: vec![member], primary_length, entries }));
+                let group = Group {
+                    members: vec![member],
+                    primary_length: section.primary_length,
+                    primary_transform: key.transform.clone(),
+                    entries,
+                };
+                groups.push((key, group));
             }
         }
     }
@@ -50,21 +57,29 @@ struct Key {
     training: serde_json::Value,
     evaluation: serde_json::Value,
     primary_length: u64,
+    transform: Option<Transform>,
     chunks: Option<u64>,
     text: String,
 }
 
 impl Key {
-    fn of(point: &Point, primary_length: u64) -> Self {
+    fn of(point: &Point, section: &Section) -> Self {
+        let primary_length = section.primary_length;
+        // One that is not declared is known by its name alone.
+        let transform = section.primary_transform.as_ref().map(|name| {
+            let undeclared = || Transform { name: name.clone(), expression: name.clone() };
+            section.transform(name).cloned().unwrap_or_else(undeclared)
+        });
         let training = point.training.clone();
         let evaluation = comparable_evaluation(&point.evaluation);
         let chunks = point.lengths.get(&primary_length).copied().flatten();
         let text = format!(
-            "{}\n{}\n{primary_length} {chunks:?}",
+            "{}\n{}\n{primary_length} {chunks:?}\n{:?}",
             canonical::to_string(&training),
-            canonical::to_string(&evaluation)
+            canonical::to_string(&evaluation),
+            transform.as_ref().map(|transform| &transform.expression)
         );
-        Self { training, evaluation, primary_length, chunks, text }
+        Self { training, evaluation, primary_length, transform, chunks, text }
     }
 
     fn is_same(&self, other: &Self) -> bool {
@@ -77,6 +92,12 @@ impl Key {
         if self.primary_length != other.primary_length {
             let (from, to) = (self.primary_length, other.primary_length);
             keys.push(format!("primary_length: {from} → {to}"));
+        }
+        let expression = |key: &Self| key.transform.as_ref().map(|t| t.expression.clone());
+        let (from, to) = (expression(self), expression(other));
+        if from != to {
+            let words = |transform: Option<String>| transform.unwrap_or("as trained".to_owned());
+            keys.push(format!("transform of the claim: {} → {}", words(from), words(to)));
         }
         if self.chunks != other.chunks {
             let words = |chunks: Option<u64>| chunks.map_or("all".to_owned(), |n| n.to_string());

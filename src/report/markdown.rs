@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::model::{Experiment, Leaderboard, Report, Section};
 use super::table::{self, Table};
+use crate::results::Transform;
 
 /// The report as Markdown (GitHub's tables).
 #[must_use]
@@ -59,10 +60,10 @@ impl Out {
             let members = group.members.join(", ");
             self.block(&format!("## Leaderboard: {}", escape(&members)));
             self.block(&format!(
-                "By mean perplexity at {} tokens. The gap is against the baseline of the same \
+                "By mean perplexity at {}. The gap is against the baseline of the same \
                  experiment, in percent of its mean; positive is better. A rank is no claim: the \
                  best of many configs looks better than it is.",
-                group.primary_length
+                escape(&group.primary_words())
             ));
             self.table(&table::of_group(group));
         }
@@ -98,9 +99,12 @@ impl Out {
         }
         if !experiment.problems.is_empty() {
             self.block(&format!("{h2} Files that were not used"));
-            self.list(experiment.problems.iter().map(|problem| {
-                format!("`{}`: {}", problem.path.replace('`', "'"), escape(&problem.reason))
-            }));
+            self.list(
+                experiment
+                    .problems
+                    .iter()
+                    .map(|problem| format!("{}: {}", code(&problem.path), escape(&problem.reason))),
+            );
         }
         let frozen = match &experiment.frozen {
             Some(date) => format!("Declaration frozen {date}."),
@@ -112,10 +116,17 @@ impl Out {
     fn section(&mut self, experiment: &Experiment, section: &Section, heading: &str) {
         self.block(&escape(&format!("{}.", table::caption(experiment, section))));
         self.table(&table::of_section(section));
-        self.block(&format!(
-            "By mean perplexity at {} tokens; a rank is no claim.",
-            section.primary_length
-        ));
+        let primary = escape(&section.primary().tokens());
+        self.block(&format!("By mean perplexity at {primary}; a rank is no claim."));
+        if !section.transforms.is_empty() {
+            self.block(
+                "Columns with a name in brackets are evaluated with the trained frequencies \
+                 transformed, config and baseline alike:",
+            );
+            self.list(section.transforms.iter().map(|Transform { name, expression }| {
+                format!("{}: {}", code(&format!("[{name}]")), code(expression))
+            }));
+        }
         let reasons: Vec<String> = section
             .ranking
             .iter()
@@ -127,17 +138,17 @@ impl Out {
             })
             .collect();
         if !reasons.is_empty() {
-            self.block(&format!("{heading} Verdicts at {} tokens", section.primary_length));
+            self.block(&format!("{heading} Verdicts at {primary}"));
             self.list(reasons);
         }
         if !section.missing.is_empty() {
             self.block(&format!("{heading} What is missing"));
             self.list(section.missing.iter().map(|text| escape(text)));
         }
-        for &length in &section.lengths {
-            let label = if length == section.primary_length { "primary" } else { "secondary" };
-            self.block(&format!("{heading} At {length} tokens ({label})"));
-            self.table(&table::of_length(section, length));
+        for column in &section.columns {
+            let label = if *column == section.primary() { "primary" } else { "secondary" };
+            self.block(&format!("{heading} At {} ({label})", escape(&column.tokens())));
+            self.table(&table::of_column(section, column));
         }
         self.block(
             "gap: baseline mean − mean, in perplexity; positive is better. Interval and p: paired t \
@@ -146,11 +157,22 @@ impl Out {
         );
         self.block(&format!("{heading} Frequency sets"));
         self.list(
-            section.rows.iter().map(|row| {
-                format!("{}: `{}`", escape(&row.config), row.expression.replace('`', "'"))
-            }),
+            section
+                .rows
+                .iter()
+                .map(|row| format!("{}: {}", escape(&row.config), code(&row.expression))),
         );
     }
+}
+
+/// A text as it is, in one line that cannot be left.
+fn code(text: &str) -> String {
+    let inside = |c: char| match c {
+        '`' => '\'',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    format!("`{}`", text.chars().map(inside).collect::<String>())
 }
 
 /// A text that cannot break out of a table cell or into HTML.
@@ -174,5 +196,6 @@ mod tests {
     #[test]
     fn hostile_names_stay_inside_their_cell() {
         assert_eq!(escape("a|b\n<script>"), "a\\|b &lt;script>");
+        assert_eq!(code("a`b\n<c>"), "`a'b <c>`");
     }
 }

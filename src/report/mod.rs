@@ -2,15 +2,22 @@
 //!
 //! [`Report::build`] turns declarations and records into one neutral table; every format is a
 //! function of that table. It knows no specs, and touches no tensor.
+//!
+//! A [`Column`] is an evaluation length, as trained or under a transform of the trained frequencies.
+//! The claim is made in one column; its guard is judged under the same transform, and in every
+//! other column a verdict is secondary. A column compares config and baseline under one transform,
+//! with its own Holm correction.
 
 mod arm;
 mod build;
 mod caveats;
+mod column;
 mod csv_files;
 mod leaderboard;
 mod markdown;
 mod model;
 mod require;
+mod section;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -21,6 +28,7 @@ mod write;
 
 pub use arm::{Absence, Arm, Comparison, Outcome, compare};
 pub use build::Input;
+pub use column::Column;
 pub use csv_files::{SUMMARY_CSV_HEADER, runs_csv, summary_csv, table_csv};
 pub use markdown::markdown;
 pub use model::{

@@ -5,8 +5,9 @@
 
 use serde::Serialize;
 
+use super::column::Column;
 use super::verdict::Verdict;
-use crate::results::{Problem, Status, WinRule};
+use crate::results::{Problem, Status, Transform, WinRule};
 
 /// A report over one or several experiments.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -18,6 +19,17 @@ pub struct Report {
     /// All of their configs ranked together; `None` for one experiment.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub leaderboard: Option<Leaderboard>,
+}
+
+impl Report {
+    /// Whether anything in it was or is to be evaluated under a transform.
+    #[must_use]
+    pub fn has_transforms(&self) -> bool {
+        self.experiments.iter().any(|experiment| {
+            experiment.sections.iter().any(|section| !section.transforms.is_empty())
+                || experiment.runs.iter().any(|run| run.transform.is_some())
+        })
+    }
 }
 
 /// One experiment's part of a report.
@@ -45,7 +57,7 @@ pub struct Experiment {
     pub problems: Vec<Problem>,
     /// What a reader must know before believing a number.
     pub caveats: Vec<String>,
-    /// Every result, one entry a (run, attempt, length): the rows of runs.csv.
+    /// Every result, one entry a (run, attempt, transform, length): the rows of runs.csv.
     pub runs: Vec<RunRow>,
 }
 
@@ -71,14 +83,37 @@ pub struct Section {
     pub seq_len: u64,
     /// Lengths shown, ascending: the report lengths and the primary one.
     pub lengths: Vec<u64>,
+    /// Transforms of the trained frequencies under which every length is shown besides.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub transforms: Vec<Transform>,
+    /// What the cells of a row are: every length as trained, then transform by transform.
+    #[serde(skip)]
+    pub columns: Vec<Column>,
     /// Length at which claims are made.
     pub primary_length: u64,
+    /// Transform under which claims are made; `None` as trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_transform: Option<String>,
     /// One row a config, in the declaration's order.
     pub rows: Vec<Row>,
-    /// Indices of `rows` by mean perplexity at the primary length; those without one last.
+    /// Indices of `rows` by mean perplexity in the primary column; those without one last.
     pub ranking: Vec<usize>,
     /// Which declared results are not there.
     pub missing: Vec<String>,
+}
+
+impl Section {
+    /// The column in which claims are made.
+    #[must_use]
+    pub fn primary(&self) -> Column {
+        Column::new(self.primary_length, self.primary_transform.as_deref())
+    }
+
+    /// What a transform of this name is here.
+    #[must_use]
+    pub fn transform(&self, name: &str) -> Option<&Transform> {
+        self.transforms.iter().find(|transform| transform.name == name)
+    }
 }
 
 /// A config against its baseline.
@@ -90,15 +125,15 @@ pub struct Row {
     pub expression: String,
     /// Config that it is compared with; its own name for a baseline.
     pub baseline: String,
-    /// Seeds with a result at every length shown.
+    /// Seeds with a result at every length shown, as trained or under the transform of the claim.
     pub n: usize,
     /// Declared seeds.
     pub n_expected: usize,
-    /// The claim at the primary length; `None` for a baseline.
+    /// The claim, made in the primary column; `None` for a baseline.
     pub verdict: Option<Verdict>,
     /// Why; empty for a baseline.
     pub reason: String,
-    /// One cell a length shown.
+    /// One cell a column, in the section's order.
     pub cells: Vec<Cell>,
 }
 
@@ -109,19 +144,26 @@ impl Row {
         self.config == self.baseline
     }
 
-    /// The cell at the primary length.
+    /// The cell in which the claim is made.
     #[must_use]
     pub fn primary(&self) -> Option<&Cell> {
         self.cells.iter().find(|cell| cell.primary)
     }
+
+    /// The cell of a column.
+    #[must_use]
+    pub fn cell(&self, column: &Column) -> Option<&Cell> {
+        self.cells.iter().find(|cell| cell.column == *column)
+    }
 }
 
-/// A config at one length.
+/// A config in one column.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Cell {
-    /// Evaluation length, in tokens.
-    pub length: u64,
-    /// Whether claims are made at this length; elsewhere a verdict is secondary.
+    /// Evaluation length, and the transform if there is one.
+    #[serde(flatten)]
+    pub column: Column,
+    /// Whether claims are made in this column; elsewhere a verdict is secondary.
     pub primary: bool,
     /// Seeds with a result here.
     pub n: usize,
@@ -143,9 +185,9 @@ pub struct Cell {
     pub ci_high: Option<f64>,
     /// Two-sided p of the paired t test on nll, not corrected.
     pub p_paired: Option<f64>,
-    /// The same after Holm's correction over the configs compared at this length.
+    /// The same after Holm's correction over the configs compared in this column.
     pub p_holm: Option<f64>,
-    /// The verdict at this length; `None` for a baseline.
+    /// The verdict in this column; `None` for a baseline.
     pub verdict: Option<Verdict>,
     /// Why; empty for a baseline.
     pub reason: String,
@@ -166,6 +208,10 @@ pub struct RunRow {
     pub seed: u64,
     /// Evaluation length; `None` for a run without any result.
     pub eval_len: Option<u64>,
+    /// Transform of the trained frequencies: its name, or its canonical expression if it is not
+    /// declared; `None` as trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub transform: Option<String>,
     /// Perplexity.
     pub ppl: Option<f64>,
     /// Mean cross-entropy, nats a token.
@@ -194,8 +240,27 @@ pub struct Group {
     pub members: Vec<String>,
     /// Length at which it is ranked.
     pub primary_length: u64,
-    /// By mean perplexity at that length; those without one last.
+    /// Transform under which it is ranked, by the name that the first member has for it; `None`
+    /// as trained.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub primary_transform: Option<Transform>,
+    /// By mean perplexity there; those without one last.
     pub entries: Vec<Standing>,
+}
+
+impl Group {
+    /// The column by which it is ranked.
+    #[must_use]
+    pub fn primary(&self) -> Column {
+        let transform = self.primary_transform.as_ref();
+        Column::new(self.primary_length, transform.map(|transform| transform.name.as_str()))
+    }
+
+    /// That column in a sentence, with what its transform is.
+    pub(super) fn primary_words(&self) -> String {
+        let is = self.primary_transform.as_ref().map(|t| format!(", which is {}", t.expression));
+        format!("{}{}", self.primary().tokens(), is.unwrap_or_default())
+    }
 }
 
 /// One config's place in a leaderboard.

@@ -1,32 +1,45 @@
-//! `--require win:CONFIG[@LENGTH]`: a verdict that a script or a paper depends on.
+//! `--require win:CONFIG[@LENGTH[TRANSFORM]]`: a verdict that a script or a paper depends on.
 
+use super::column::Column;
 use super::model::{Report, place};
 use super::verdict::Verdict;
+use super::words;
 
 /// A verdict that must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Requirement {
     /// Config name.
     pub config: String,
-    /// At this length; `None` for the primary one.
-    pub length: Option<u64>,
+    /// In this column, as tables name it (a bare length is as trained); `None` for the primary one.
+    pub column: Option<Column>,
 }
 
 impl std::str::FromStr for Requirement {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong =
-            || format!("`{text}` is not a requirement like `win:CONFIG` or `win:CONFIG@16384`");
-        let claim = text.strip_prefix("win:").ok_or_else(wrong)?;
-        let (config, length) = match claim.rsplit_once('@') {
-            Some((config, length)) => (config, Some(length.parse().map_err(|_| wrong())?)),
-            None => (claim, None),
+        let wrong = |why: &str| {
+            format!(
+                "`{text}` is not a requirement like `win:CONFIG`, `win:CONFIG@16384` or \
+                 `win:CONFIG@16384[TRANSFORM]`{why}"
+            )
+        };
+        let claim = text.strip_prefix("win:").ok_or_else(|| wrong(""))?;
+        // Neither sign can stand in a config's name, both can in a transform's.
+        let (config, column) = match claim.split_once('@') {
+            Some((config, column)) if !config.contains('[') => {
+                let column = column.parse().map_err(|error| wrong(&format!(": {error}")))?;
+                (config, Some(column))
+            }
+            _ => (claim, None),
         };
         if config.is_empty() {
-            return Err(wrong());
+            return Err(wrong(": it names no config"));
         }
-        Ok(Self { config: config.to_owned(), length })
+        if config.contains('[') {
+            return Err(wrong(": a transform stands after a length"));
+        }
+        Ok(Self { config: config.to_owned(), column })
     }
 }
 
@@ -37,7 +50,7 @@ impl Report {
     /// # Errors
     /// What is said instead, and why, one entry a place; or that no experiment has the config.
     pub fn meets(&self, requirement: &Requirement) -> Result<(), Vec<String>> {
-        let Requirement { config, length } = requirement;
+        let Requirement { config, column } = requirement;
         let mut found = false;
         let mut unmet = Vec::new();
         for experiment in &self.experiments {
@@ -46,17 +59,21 @@ impl Report {
                     continue;
                 };
                 found = true;
-                let length = length.unwrap_or(section.primary_length);
+                let column = column.clone().unwrap_or_else(|| section.primary());
                 let place = place(&experiment.name, section.point.as_deref());
-                let said = match row.cells.iter().find(|cell| cell.length == length) {
+                let said = match row.cell(&column) {
                     Some(cell) if cell.verdict == Some(Verdict::Win) => continue,
                     Some(cell) => match cell.verdict {
                         Some(verdict) => format!("{verdict} ({})", cell.reason),
                         None => "it is the baseline".to_owned(),
                     },
-                    None => "that length is not in the report".to_owned(),
+                    None => {
+                        let columns = words::list(&section.columns);
+                        format!("the report has no such column (it has {columns})")
+                    }
                 };
-                unmet.push(format!("{place}: {config} at {length} tokens: {said}, not WIN"));
+                let tokens = column.tokens();
+                unmet.push(format!("{place}: {config} at {tokens}: {said}, not WIN"));
             }
         }
         if !found {

@@ -1,5 +1,6 @@
 //! The tables that people read: the same cells for Markdown and the terminal.
 
+use super::column::Column;
 use super::model::{Cell, Experiment, Group, Row, Section};
 use super::verdict::Verdict;
 use super::words;
@@ -17,22 +18,53 @@ pub(super) struct Table {
     pub num_tail: usize,
 }
 
-/// One row a config, by mean at the primary length: `mean ± std` a length, n, verdict.
+/// One row a config, by mean in the primary column: `mean ± std` a column, n, verdict.
 pub(super) fn of_section(section: &Section) -> Table {
-    let mut header = vec!["config".to_owned()];
-    header.extend(section.lengths.iter().map(|length| format!("PPL@{length}")));
-    header.extend(["n".to_owned(), "verdict".to_owned()]);
-    let row = |&index: &usize| {
-        let row = &section.rows[index];
-        let mut cells = vec![row.config.clone()];
-        cells.extend(row.cells.iter().map(|cell| or_dash(&cell.mean_pm_std)));
-        cells.extend([n_of(row.n, row.n_expected), verdict_word(row.is_baseline(), row.verdict)]);
-        cells
-    };
-    Table { header, rows: section.ranking.iter().map(row).collect(), num_keys: 1, num_tail: 2 }
+    let names = section.columns.iter().map(|column| format!("PPL@{column}"));
+    section_table(section, names.collect(), |_| true, true)
 }
 
-/// One row a config of a group, ranked at its primary length.
+/// The columns of one transform (`None`: as trained) of [`of_section`], named by their lengths
+/// alone; n and verdict are the claim's, so they stand beside its transform.
+pub(super) fn of_transform(section: &Section, transform: Option<&str>) -> Table {
+    let wanted = |column: &Column| column.transform.as_deref() == transform;
+    let columns = section.columns.iter().filter(|column| wanted(column));
+    let names = columns.map(|column| format!("PPL@{}", column.length)).collect();
+    section_table(section, names, wanted, section.primary_transform.as_deref() == transform)
+}
+
+fn section_table(
+    section: &Section,
+    names: Vec<String>,
+    wanted: impl Fn(&Column) -> bool,
+    with_claim: bool,
+) -> Table {
+    let tail = |tail: [String; 2]| tail.into_iter().filter(|_| with_claim);
+    let header = std::iter::once("config".to_owned())
+        .chain(names)
+        .chain(tail(["n", "verdict"].map(str::to_owned)))
+        .collect();
+    let row = |&index: &usize| {
+        let row = &section.rows[index];
+        let claim = section.primary_transform.as_ref();
+        let mut cells = vec![row.config.clone()];
+        cells.extend(row.cells.iter().filter(|cell| wanted(&cell.column)).map(|cell| {
+            // The row's n speaks for the columns of the claim's transform, not for the others.
+            if cell.n == 0 || cell.n == row.n_expected || cell.column.transform.as_ref() == claim {
+                or_dash(&cell.mean_pm_std)
+            } else {
+                format!("{} ({})", cell.mean_pm_std, n_of(cell.n, row.n_expected))
+            }
+        }));
+        let word = verdict_word(row.is_baseline(), row.verdict);
+        cells.extend(tail([n_of(row.n, row.n_expected), word]));
+        cells
+    };
+    let num_tail = if with_claim { 2 } else { 0 };
+    Table { header, rows: section.ranking.iter().map(row).collect(), num_keys: 1, num_tail }
+}
+
+/// One row a config of a group, ranked in its primary column (its transform is the title's).
 pub(super) fn of_group(group: &Group) -> Table {
     let header = ["rank", "experiment", "config"].map(str::to_owned).to_vec();
     let tail = ["gap", "n", "verdict"].map(str::to_owned);
@@ -52,8 +84,8 @@ pub(super) fn of_group(group: &Group) -> Table {
     Table { header: header.collect(), rows, num_keys: 3, num_tail: 3 }
 }
 
-/// One row a config at one length, with everything that the verdict rests on.
-pub(super) fn of_length(section: &Section, length: u64) -> Table {
+/// One row a config in one column, with everything that the verdict rests on.
+pub(super) fn of_column(section: &Section, column: &Column) -> Table {
     let header = [
         "config",
         "n",
@@ -65,12 +97,9 @@ pub(super) fn of_length(section: &Section, length: u64) -> Table {
         "p",
         "verdict",
     ];
-    let mut rows: Vec<(&Row, &Cell)> = section
-        .rows
-        .iter()
-        .filter_map(|row| Some((row, row.cells.iter().find(|cell| cell.length == length)?)))
-        .collect();
-    rows.sort_by(|(_, a), (_, b)| super::build::by_mean(a.mean, b.mean));
+    let mut rows: Vec<(&Row, &Cell)> =
+        section.rows.iter().filter_map(|row| Some((row, row.cell(column)?))).collect();
+    rows.sort_by(|(_, a), (_, b)| super::section::by_mean(a.mean, b.mean));
     let row = |(row, cell): (&Row, &Cell)| {
         let number = |value: Option<f64>| value.map(words::number).unwrap_or_default();
         let interval = cell
@@ -97,7 +126,7 @@ pub(super) fn of_length(section: &Section, length: u64) -> Table {
     }
 }
 
-/// The word at one length; a claim elsewhere than at the primary length says `secondary`.
+/// The word in one column; a claim elsewhere than in the primary one says `secondary`.
 fn cell_verdict(row: &Row, cell: &Cell) -> String {
     let word = verdict_word(row.is_baseline(), cell.verdict);
     if !cell.primary && cell.verdict.is_some_and(Verdict::is_claim) {

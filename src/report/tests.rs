@@ -1,5 +1,7 @@
 //! The report as a whole: every format from fixed records, and what must never be claimed.
 
+mod transforms;
+
 use std::collections::BTreeMap;
 
 use super::*;
@@ -42,7 +44,7 @@ fn row<'a>(report: &'a Report, config: &str) -> &'a Row {
 }
 
 fn cell<'a>(report: &'a Report, config: &str, length: u64) -> &'a Cell {
-    row(report, config).cells.iter().find(|cell| cell.length == length).unwrap()
+    row(report, config).cell(&Column::new(length, None)).unwrap()
 }
 
 /// Everything at once: an imported and a native mix, a diverged seed, a further attempt, an

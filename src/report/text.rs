@@ -21,10 +21,10 @@ pub fn text(report: &Report) -> String {
         }
         for group in &leaderboard.groups {
             let members = group.members.join(", ");
-            let length = group.primary_length;
+            let primary = group.primary_words();
             let title = format!(
-                "{members}: by mean perplexity at {length} tokens; gap against the own \
-                 experiment's baseline, positive is better"
+                "{members}: by mean perplexity at {primary}; gap against the own experiment's \
+                 baseline, positive is better"
             );
             wrapped(&mut out, "", &title);
             out.push('\n');
@@ -61,7 +61,11 @@ fn section_text(out: &mut String, experiment: &Experiment, section: &Section) {
     let title = super::model::place(&experiment.name, section.point.as_deref());
     wrapped(out, &format!("{title}: "), &table::caption(experiment, section));
     out.push('\n');
-    aligned(out, &table::of_section(section));
+    if section.columns.iter().all(|column| column.transform.is_none()) {
+        aligned(out, &table::of_section(section));
+    } else {
+        by_transform(out, section);
+    }
     out.push('\n');
     let rows = section.ranking.iter().map(|&index| &section.rows[index]);
     let judged: Vec<_> = rows.filter(|row| row.verdict.is_some()).collect();
@@ -72,6 +76,31 @@ fn section_text(out: &mut String, experiment: &Experiment, section: &Section) {
         let _ = writeln!(out, "({more} more reasons in report.md)");
     }
     out.push('\n');
+}
+
+/// One table a transform, under its name and expression: column names as long as `16384
+/// [yarn({trained}, factor=8)]` would leave a terminal no room for numbers.
+fn by_transform(out: &mut String, section: &Section) {
+    let mut shown: Vec<Option<&str>> = Vec::new();
+    for column in &section.columns {
+        let transform = column.transform.as_deref();
+        if shown.contains(&transform) {
+            continue;
+        }
+        if !shown.is_empty() {
+            out.push('\n');
+        }
+        shown.push(transform);
+        match transform {
+            None => wrapped(out, "", "as trained:"),
+            Some(name) => {
+                let is = section.transform(name).map_or("not declared", |t| &t.expression);
+                let is = if is == name { "" } else { is };
+                wrapped(out, &format!("[{name}] "), is);
+            }
+        }
+        aligned(out, &table::of_transform(section, transform));
+    }
 }
 
 fn notes(out: &mut String, experiment: &Experiment, with_name: bool) {

@@ -1,4 +1,4 @@
-//! What the win rules allow to be said of a config against its baseline at one length.
+//! What the win rules allow to be said of a config against its baseline in one column.
 //!
 //! Pure: arms and a rule in, a word and its reason out. Every verdict is antisymmetric: with
 //! config and baseline exchanged `WIN` becomes `LOSS` and nothing else changes.
@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::arm::{Arm, Comparison};
+use super::column::Column;
 use super::words;
 use crate::results::{Guard, Rule, WinRule};
 
@@ -15,7 +16,7 @@ pub const LEVEL: f64 = 0.95;
 /// `seeds` loses power as seeds are added.
 const AUTO_CI_FROM: usize = 5;
 
-/// What may be said of a config against its baseline at a length.
+/// What may be said of a config against its baseline in a column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Verdict {
@@ -63,9 +64,9 @@ impl std::fmt::Display for Verdict {
 /// All that a verdict depends on.
 #[derive(Debug, Clone, Copy)]
 pub struct Case<'a> {
-    /// The config's seeds at the length.
+    /// The config's seeds in the column.
     pub config: &'a Arm,
-    /// The baseline's seeds at the length.
+    /// The baseline's seeds in the column.
     pub baseline: &'a Arm,
     /// [`super::compare`] of the two.
     pub comparison: &'a Comparison,
@@ -73,7 +74,8 @@ pub struct Case<'a> {
     pub win: &'a WinRule,
     /// p of `comparison.paired` after Holm's correction, and the number of comparisons.
     pub holm: Option<(f64, usize)>,
-    /// Where the guard applies: the guard, and both arms at its length.
+    /// Where the guard applies: the guard, and both arms at its length under the transform of the
+    /// claim.
     pub guard: Option<(Guard, &'a Arm, &'a Arm)>,
 }
 
@@ -250,15 +252,13 @@ fn guard_rule(case: &Case, direction: Direction) -> Guarded {
     let Some((guard, config, baseline)) = case.guard else {
         return Guarded::Met(String::new());
     };
+    let tokens = Column::new(guard.length, case.win.transform.as_deref()).tokens();
     let absent = both(config, baseline, |arm| {
         [arm.drift_words(), arm.absent_words()].join(" ").trim().to_owned()
     });
     let means = config.summary(1).mean.zip(baseline.summary(1).mean);
     let Some((config, baseline)) = means.filter(|_| absent.is_empty()) else {
-        return Guarded::Unknown(format!(
-            "the guard at {} tokens cannot be checked: {absent}",
-            guard.length
-        ));
+        return Guarded::Unknown(format!("the guard at {tokens} cannot be checked: {absent}"));
     };
     let (winner, loser, who) = match direction {
         Direction::Better => (config, baseline, ""),
@@ -268,11 +268,11 @@ fn guard_rule(case: &Case, direction: Direction) -> Guarded {
     if winner <= loser * (1.0 + guard.max_worse_pct / 100.0) {
         let words = if worse_pct > 0.0 { "worse" } else { "better" };
         let pct = worse_pct.abs();
-        Guarded::Met(format!("; at {} tokens {who}{pct:.1} % {words}", guard.length))
+        Guarded::Met(format!("; at {tokens} {who}{pct:.1} % {words}"))
     } else {
         Guarded::Unmet(format!(
-            "{who}{worse_pct:.2} % worse at {} tokens, the guard allows {} %",
-            guard.length, guard.max_worse_pct
+            "{who}{worse_pct:.2} % worse at {tokens}, the guard allows {} %",
+            guard.max_worse_pct
         ))
     }
 }

@@ -146,7 +146,7 @@ impl Rule {
     }
 }
 
-/// A length at which a winner may not be much worse.
+/// A length at which a winner may not be much worse, under the transform of the claim.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Guard {
     /// Evaluation length, in tokens.

@@ -192,16 +192,21 @@ fn contradiction(record: &Record, parts: &[String], experiment: &str) -> Option<
 }
 
 fn contradictory_numbers(record: &Record) -> Option<String> {
-    for (length, evaluation) in &record.eval {
+    let as_trained = record.eval.iter().map(|(length, result)| (length.to_string(), result));
+    let transformed = record.transforms.iter().flat_map(|(expression, evaluations)| {
+        let results = evaluations.iter();
+        results.map(move |(length, result)| (format!("{length} under {expression}"), result))
+    });
+    for (place, evaluation) in as_trained.chain(transformed) {
         let (ppl, nll) = match (evaluation.ppl, evaluation.nll) {
             (Some(ppl), Some(nll)) => (ppl, nll),
             // A finite nll above 709 has no finite perplexity.
             (None, _) => continue,
-            (Some(_), None) => return Some(format!("at {length} it has a ppl but no nll")),
+            (Some(_), None) => return Some(format!("at {place} it has a ppl but no nll")),
         };
         let expected = libm::exp(nll);
         if !(ppl > 0.0 && (ppl - expected).abs() <= PPL_TOLERANCE * expected) {
-            return Some(format!("at {length} its ppl {ppl} is not exp(nll) = {expected}"));
+            return Some(format!("at {place} its ppl {ppl} is not exp(nll) = {expected}"));
         }
     }
     if record.status == Status::Imported && !record.train_id.is_empty() {
@@ -226,6 +231,8 @@ fn canonical_number(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
     use crate::results::testing::{GEO, HYBRID, record};
 
@@ -272,6 +279,10 @@ mod tests {
         store::write_record(&run(GEO, 4), &foreign).unwrap();
         let mut wrong = record(GEO, 5, &[(2048, 6.8)]);
         wrong.eval.get_mut(&2048).unwrap().nll = Some(3.0);
+        let mut under = record(GEO, 6, &[(2048, 6.8)]);
+        let results = BTreeMap::from([(2048, wrong.eval[&2048].clone())]);
+        under.transforms.insert("pi({trained}, factor=2)".to_owned(), results);
+        store::write_record(&run(GEO, 6), &under).unwrap();
         store::write_record(&run(GEO, 5), &wrong).unwrap();
         let odd = layout.experiment("3cfg_3seed").join("a/run.json");
         fs::write_atomic(&odd, &fs::read(&run(GEO, 5).record()).unwrap()).unwrap();
@@ -285,10 +296,11 @@ mod tests {
             "it says it is hybrid_a0.2_t100k seed 3, but it lies in the folder of geo_500k seed 3",
             "it belongs to experiment other",
             "at 2048 its ppl 6.8 is not exp(nll)",
+            "at 2048 under pi({trained}, factor=2) its ppl 6.8 is not exp(nll)",
         ]) {
             assert!(reason.contains(expected), "{reason} lacks {expected}");
         }
-        assert_eq!(reasons.len(), 6);
+        assert_eq!(reasons.len(), 7);
         let all = format!("{:?}", listing.problems);
         assert!(!all.contains(&dir.path().display().to_string()), "{all}");
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::canonical::{self, Difference};
 
-use super::{Amendment, Config, Declared, Lock, Point, WinRule};
+use super::{Amendment, Config, Declared, Lock, Point, Transform, WinRule};
 
 impl Lock {
     /// Freezes a declaration; `date` is UTC, ISO 8601.
@@ -111,8 +111,9 @@ impl Declared {
 
 impl Point {
     /// The protocol ids under which results of this point may stand: its own, and those of
-    /// earlier declarations that differ from it in lengths and chunks alone. A perplexity does
-    /// not depend on the other lengths; chunks are held against each other length by length.
+    /// earlier declarations that differ from it in lengths, chunks and transforms alone. A
+    /// perplexity does not depend on the other lengths and transforms; chunks are held against
+    /// each other column by column.
     #[must_use]
     pub fn compatible_protocols<'a>(&'a self, lock: Option<&'a Lock>) -> BTreeSet<&'a str> {
         let key = |point: &Self| {
@@ -212,6 +213,7 @@ fn point_changes(changes: &mut Vec<String>, old: &Declared, new: &Declared) {
         }
         let lengths = own.len();
         length_changes(&mut own, old_point, new_point);
+        transform_changes(&mut own, old_point, new_point);
         let evaluation = changed_keys(
             &comparable_evaluation(&old_point.evaluation),
             &comparable_evaluation(&new_point.evaluation),
@@ -253,6 +255,41 @@ fn length_changes(changes: &mut Vec<String>, old: &Point, new: &Point) {
     }
 }
 
+fn transform_changes(changes: &mut Vec<String>, old: &Point, new: &Point) {
+    let named = |point: &'_ Point, name: &str| -> Option<Transform> {
+        point.transforms.iter().find(|transform| transform.name == name).cloned()
+    };
+    let without = |these: &Point, others: &Point| -> Vec<Transform> {
+        these.transforms.iter().filter(|t| named(others, &t.name).is_none()).cloned().collect()
+    };
+    let (mut removed, mut added) = (without(old, new), without(new, old));
+    removed.retain(|was| {
+        let renamed = added.iter().position(|is| is.expression == was.expression);
+        let renamed = renamed.map(|index| added.remove(index));
+        if let Some(is) = &renamed {
+            let expression = &was.expression;
+            changes.push(format!("transform {} renamed {}: {expression}", was.name, is.name));
+        }
+        renamed.is_none()
+    });
+    for (verb, these) in [("added", added), ("removed", removed)] {
+        let words = |transform: &Transform| {
+            let Transform { name, expression } = transform;
+            if name == expression { name.clone() } else { format!("{name} = {expression}") }
+        };
+        let list: Vec<String> = these.iter().map(words).collect();
+        if !list.is_empty() {
+            changes.push(format!("transforms {verb}: {}", list.join("; ")));
+        }
+    }
+    for was in &old.transforms {
+        if let Some(is) = named(new, &was.name) {
+            let what = format!("transform {}", is.name);
+            value_change(changes, &what, &was.expression, &is.expression);
+        }
+    }
+}
+
 /// Train ids that moved although nothing in the declaration did: another numerics version.
 fn numerics_change(
     changes: &mut Vec<String>,
@@ -281,6 +318,8 @@ fn win_changes(changes: &mut Vec<String>, old: &WinRule, new: &WinRule) {
     let rule = |win: &WinRule| win.rule.name();
     value_change(changes, "win rule", &rule(old), &rule(new));
     value_change(changes, "win rule, primary_length", &old.primary_length, &new.primary_length);
+    let transform = |win: &WinRule| win.transform.clone().unwrap_or("as trained".to_owned());
+    value_change(changes, "win rule, transform", &transform(old), &transform(new));
     let guard = |win: &WinRule| {
         win.guard.map_or("none".to_owned(), |guard| {
             format!("at most {} % worse at {}", guard.max_worse_pct, guard.length)
@@ -319,14 +358,14 @@ fn set_changes<T: Display + Ord>(changes: &mut Vec<String>, what: &str, old: &[T
     }
 }
 
-/// An evaluation part without the keys `lengths` and `chunks`, wherever they stand: what must
-/// agree for two perplexities at one length, over one number of chunks, to be comparable.
+/// An evaluation part without the keys `lengths`, `chunks` and `transforms`, wherever they stand:
+/// what must agree for two perplexities in one column, over one number of chunks, to be comparable.
 #[must_use]
 pub fn comparable_evaluation(evaluation: &Value) -> Value {
     match evaluation {
         Value::Object(map) => Value::Object(
             map.iter()
-                .filter(|(key, _)| !matches!(key.as_str(), "lengths" | "chunks"))
+                .filter(|(key, _)| !matches!(key.as_str(), "lengths" | "chunks" | "transforms"))
                 .map(|(key, value)| (key.clone(), comparable_evaluation(value)))
                 .collect(),
         ),
@@ -409,6 +448,66 @@ mod tests {
             changed(|d| d.points[0].configs[2].baseline = HYBRID.to_owned()),
             ["baseline of anchpoly_p3.9_omf0.3_t500k: geo_500k → hybrid_a0.2_t100k"]
         );
+    }
+
+    #[test]
+    fn transforms_are_named_in_words_as_lengths_are() {
+        let transform = |name: &str, expression: &str| Transform {
+            name: name.to_owned(),
+            expression: expression.to_owned(),
+        };
+        let (yarn, pi) = ("yarn({trained}, factor=8)", "pi({trained}, factor=2)");
+        let with = |transforms: &[Transform]| {
+            let mut declared = declared();
+            declared.points[0].transforms = transforms.to_vec();
+            // The protocol id moves with the evaluation part, and needs no words of its own.
+            let of = |t: &Transform| (t.expression.clone(), serde_json::json!({"2048": 10}));
+            let object: serde_json::Map<_, _> = transforms.iter().map(of).collect();
+            declared.points[0].protocol = format!("p{}", transforms.len());
+            declared.points[0].evaluation["transforms"] = object.into();
+            declared
+        };
+        let both = with(&[transform("yarn8", yarn), transform(pi, pi)]);
+        assert_eq!(
+            declared().changes_to(&both),
+            ["transforms added: yarn8 = yarn({trained}, factor=8); pi({trained}, factor=2)"]
+        );
+        let one = with(&[transform("yarn8", yarn)]);
+        assert_eq!(both.changes_to(&one), ["transforms removed: pi({trained}, factor=2)"]);
+        let mut renamed = with(&[transform("yarn", yarn)]);
+        renamed.win.transform = Some("yarn".to_owned());
+        assert_eq!(
+            one.changes_to(&renamed),
+            [
+                "transform yarn8 renamed yarn: yarn({trained}, factor=8)",
+                "win rule, transform: as trained → yarn",
+            ]
+        );
+        let other = with(&[transform("yarn8", pi)]);
+        assert_eq!(
+            one.changes_to(&other),
+            ["transform yarn8: yarn({trained}, factor=8) → pi({trained}, factor=2)"]
+        );
+        let reversed = with(&[transform(pi, pi), transform("yarn8", yarn)]);
+        assert_eq!(both.changes_to(&reversed), Vec::<String>::new());
+    }
+
+    /// A declaration without transforms has the form, and so the hash, that it had before there
+    /// were any.
+    #[test]
+    fn the_committed_locks_keep_their_hashes() {
+        let results = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("results");
+        let mut seen = 0;
+        for folder in std::fs::read_dir(results).unwrap() {
+            let path = folder.unwrap().path().join("lock.json");
+            if path.is_file() {
+                let lock = super::super::store::read_lock(&path).unwrap().unwrap();
+                assert_eq!(lock.declared.hash(), lock.declared_hash, "{}", path.display());
+                assert_eq!(lock.declared.changes_to(&lock.declared), Vec::<String>::new());
+                seen += 1;
+            }
+        }
+        assert!(seen >= 2, "{seen} lock files");
     }
 
     #[test]

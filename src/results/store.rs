@@ -173,13 +173,13 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>> {
     Ok(Some(lock))
 }
 
-/// Writes `eval.jsonl` as a whole, sorted by (length, chunk).
+/// Writes `eval.jsonl` as a whole, sorted by (transform, length, chunk), as trained first.
 ///
 /// # Errors
 /// If the file cannot be written; an older one is then still there.
 pub fn write_eval(run: &RunDir, chunks: &[ChunkLoss]) -> Result<()> {
     let mut sorted: Vec<&ChunkLoss> = chunks.iter().collect();
-    sorted.sort_by_key(|chunk| (chunk.length, chunk.chunk));
+    sorted.sort_by_key(|chunk| (&chunk.transform, chunk.length, chunk.chunk));
     let mut text = String::new();
     for chunk in sorted {
         text.push_str(&to_line(chunk));
@@ -434,6 +434,9 @@ mod tests {
             loss: None,
             positions: Vec::new(),
         };
+        let under = ChunkLoss { transform: Some("pi(x)".to_owned()), ..chunk(1024, 0) };
+        write_eval(&run, &[under.clone(), chunk(4096, 0), chunk(2048, 1), chunk(2048, 0)]).unwrap();
+        assert_eq!(read_eval(&run).unwrap().pop(), Some(under));
         write_eval(&run, &[chunk(4096, 0), chunk(2048, 1), chunk(2048, 0)]).unwrap();
         let order = [chunk(2048, 0), chunk(2048, 1), chunk(4096, 0)];
         assert_eq!(read_eval(&run).unwrap(), order);

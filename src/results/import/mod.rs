@@ -5,7 +5,8 @@
 //!
 //! - `{config: {length: ppl}}`, of one seed;
 //! - `{"results": {config: {seed: {length: ppl}}}}`, other keys beside `results` are ignored;
-//! - a `runs.csv` with the header that a report writes.
+//! - a `runs.csv` with the header that a report writes. Rows under a transform are left out: an
+//!   imported result is as trained.
 
 mod apply;
 mod parse;

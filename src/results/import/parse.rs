@@ -7,7 +7,7 @@ use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
 use super::Error;
 
-/// The columns of `runs.csv`, in order.
+/// The columns of `runs.csv`, in order; with transforms a further one, `transform`, stands last.
 pub const RUNS_CSV_HEADER: [&str; 10] = [
     "experiment",
     "protocol",
@@ -166,7 +166,9 @@ impl Reader {
     fn csv(&mut self, text: &str) -> Result<(), String> {
         let mut csv = csv::ReaderBuilder::new().from_reader(text.as_bytes());
         let header = csv.headers().map_err(|error| error.to_string())?;
-        if header.iter().map(str::trim).ne(RUNS_CSV_HEADER) {
+        let header = || header.iter().map(str::trim);
+        let with_transforms = RUNS_CSV_HEADER.into_iter().chain(["transform"]);
+        if header().ne(RUNS_CSV_HEADER) && header().ne(with_transforms) {
             let first = text.lines().next().unwrap_or_default();
             let shown: String = first.chars().filter(|c| !c.is_control()).take(80).collect();
             return Err(format!("it is not JSON, and as CSV its first line is `{shown}`"));
@@ -191,6 +193,11 @@ impl Reader {
                 self.findings.push(format!("line {line}: it needs a config and a seed"));
                 continue;
             };
+            // A run's transformed results belong to its weights, which an import does not bring.
+            if let Some(transform) = optional(10) {
+                self.skipped.push(format!("{config}, seed {seed}: under transform {transform}"));
+                continue;
+            }
             let status = field(9);
             if matches!(status, "failed" | "diverged") {
                 self.skipped.push(format!("{config}, seed {seed}: {status} there"));
