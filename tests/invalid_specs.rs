@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Codes that no spec file can show, and where they are tested instead.
-const ELSEWHERE: [(&str, &str); 8] = [
+const ELSEWHERE: [(&str, &str); 11] = [
     ("cli::bad-set", "spec::load"),
     ("spec::internal", "a bug of xp, if it ever shows"),
     ("spec::not-utf8", "spec::load: the file could not be edited as text"),
@@ -14,6 +14,9 @@ const ELSEWHERE: [(&str, &str); 8] = [
     ("freq::too-large", "freq: an expression of 64 KiB"),
     ("freq::write", "xp freq --csv"),
     ("freq::same-set", "a warning"),
+    ("freq::base-confounded", "a warning: plan::tests"),
+    ("freq::ignores-trained", "a warning: plan::tests"),
+    ("freq::no-effect", "a warning: plan::tests"),
 ];
 
 fn root() -> &'static Path {

@@ -111,8 +111,9 @@ impl Declared {
 
 impl Point {
     /// The protocol ids under which results of this point may stand: its own, and those of
-    /// earlier declarations that differ from it in lengths and chunks alone. A perplexity does
-    /// not depend on the other lengths; chunks are held against each other length by length.
+    /// earlier declarations that differ from it in lengths, chunks and transforms alone. A
+    /// perplexity does not depend on the other lengths and transforms; chunks are held against
+    /// each other length by length.
     #[must_use]
     pub fn compatible_protocols<'a>(&'a self, lock: Option<&'a Lock>) -> BTreeSet<&'a str> {
         let key = |point: &Self| {
@@ -186,6 +187,13 @@ fn place(point: &Point) -> String {
 }
 
 fn frequencies_changed(was: &Config, is: &Config) -> String {
+    if was.expr_id == is.expr_id {
+        return format!(
+            "{} gives other numbers than it did, vec_id {} → {}: rope_dtype, or the arithmetic of \
+             this xp, is another; its expression is {}",
+            is.name, was.vec_id, is.vec_id, is.expression
+        );
+    }
     format!("frequencies of {} changed: {} → {}", is.name, was.expression, is.expression)
 }
 
@@ -212,6 +220,7 @@ fn point_changes(changes: &mut Vec<String>, old: &Declared, new: &Declared) {
         }
         let lengths = own.len();
         length_changes(&mut own, old_point, new_point);
+        transform_changes(&mut own, old_point, new_point);
         let evaluation = changed_keys(
             &comparable_evaluation(&old_point.evaluation),
             &comparable_evaluation(&new_point.evaluation),
@@ -253,6 +262,19 @@ fn length_changes(changes: &mut Vec<String>, old: &Point, new: &Point) {
     }
 }
 
+fn transform_changes(changes: &mut Vec<String>, old: &Point, new: &Point) {
+    let names = |point: &Point| -> Vec<String> {
+        point.transforms.iter().map(|transform| transform.name.clone()).collect()
+    };
+    set_changes(changes, "transforms", &names(old), &names(new));
+    for was in &old.transforms {
+        if let Some(is) = new.transforms.iter().find(|is| is.name == was.name) {
+            let what = format!("transform {}", is.name);
+            value_change(changes, &what, &was.expression, &is.expression);
+        }
+    }
+}
+
 /// Train ids that moved although nothing in the declaration did: another numerics version.
 fn numerics_change(
     changes: &mut Vec<String>,
@@ -281,6 +303,9 @@ fn win_changes(changes: &mut Vec<String>, old: &WinRule, new: &WinRule) {
     let rule = |win: &WinRule| win.rule.name();
     value_change(changes, "win rule", &rule(old), &rule(new));
     value_change(changes, "win rule, primary_length", &old.primary_length, &new.primary_length);
+    let transform =
+        |win: &WinRule| win.transform.clone().unwrap_or_else(|| "as trained".to_owned());
+    value_change(changes, "win rule, transform", &transform(old), &transform(new));
     let guard = |win: &WinRule| {
         win.guard.map_or("none".to_owned(), |guard| {
             format!("at most {} % worse at {}", guard.max_worse_pct, guard.length)
@@ -319,14 +344,14 @@ fn set_changes<T: Display + Ord>(changes: &mut Vec<String>, what: &str, old: &[T
     }
 }
 
-/// An evaluation part without the keys `lengths` and `chunks`, wherever they stand: what must
-/// agree for two perplexities at one length, over one number of chunks, to be comparable.
+/// An evaluation part without the keys `lengths`, `chunks` and `transforms`, wherever they stand:
+/// what must agree for two perplexities at one length, over one number of chunks, to be comparable.
 #[must_use]
 pub fn comparable_evaluation(evaluation: &Value) -> Value {
     match evaluation {
         Value::Object(map) => Value::Object(
             map.iter()
-                .filter(|(key, _)| !matches!(key.as_str(), "lengths" | "chunks"))
+                .filter(|(key, _)| !matches!(key.as_str(), "lengths" | "chunks" | "transforms"))
                 .map(|(key, value)| (key.clone(), comparable_evaluation(value)))
                 .collect(),
         ),
@@ -338,7 +363,7 @@ pub fn comparable_evaluation(evaluation: &Value) -> Value {
 mod tests {
     use super::*;
     use crate::results::testing::{GEO, HYBRID, config, declared};
-    use crate::results::{Rule, SeedShare};
+    use crate::results::{Rule, SeedShare, Transform};
 
     fn changed(edit: impl FnOnce(&mut Declared)) -> Vec<String> {
         let mut new = declared();
@@ -382,6 +407,24 @@ mod tests {
                 "win rule, min_seeds_better: 2/3 → 1/2",
             ]
         );
+        let yarn = |expression: &str| Transform {
+            name: "yarn8".to_owned(),
+            expression: expression.to_owned(),
+        };
+        let add = |d: &mut Declared| {
+            d.points[0].transforms.push(yarn("yarn@1({trained}, factor=8)"));
+            d.points[0].evaluation["transforms"] = serde_json::json!({"yarn": {"2048": 10}});
+            d.points[0].protocol = "p1".to_owned();
+            d.win.transform = Some("yarn8".to_owned());
+        };
+        assert_eq!(
+            changed(add),
+            ["transforms added: yarn8", "win rule, transform: as trained → yarn8"]
+        );
+        let (mut old, mut new) = (declared(), declared());
+        old.points[0].transforms.push(yarn("a"));
+        new.points[0].transforms.push(yarn("b"));
+        assert_eq!(old.changes_to(&new), ["transform yarn8: a → b"]);
         assert_eq!(
             changed(|d| {
                 d.points[0].training["schedule"]["lr"] = serde_json::json!(3e-4);
@@ -394,9 +437,18 @@ mod tests {
             ]
         );
         assert_eq!(
-            changed(|d| d.points[0].configs[1].vec_id = "v".to_owned()),
+            changed(|d| {
+                d.points[0].configs[1].vec_id = "v".to_owned();
+                d.points[0].configs[1].expr_id = "e".to_owned();
+            }),
             ["frequencies of hybrid_a0.2_t100k changed: hybrid_a0.2_t100k() → hybrid_a0.2_t100k()"]
         );
+        let moved = changed(|d| d.points[0].configs[1].vec_id = "v".to_owned());
+        assert!(
+            moved[0].contains("hybrid_a0.2_t100k gives other numbers than it did"),
+            "{moved:?}"
+        );
+        assert_eq!(moved.len(), 1);
         assert_eq!(
             changed(|d| d.points[0].configs[1].train_ids[0] = "t".to_owned()),
             ["train ids changed with nothing else: another numerics version"]

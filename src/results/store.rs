@@ -173,13 +173,16 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>> {
     Ok(Some(lock))
 }
 
-/// Writes `eval.jsonl` as a whole, sorted by (length, chunk).
+/// Writes `eval.jsonl` as a whole, sorted by (transform, length, chunk), as trained first.
 ///
 /// # Errors
 /// If the file cannot be written; an older one is then still there.
 pub fn write_eval(run: &RunDir, chunks: &[ChunkLoss]) -> Result<()> {
     let mut sorted: Vec<&ChunkLoss> = chunks.iter().collect();
-    sorted.sort_by_key(|chunk| (chunk.length, chunk.chunk));
+    sorted.sort_by(|a, b| {
+        let key = |line: &ChunkLoss| (line.length, line.chunk);
+        (&a.transform, key(a)).cmp(&(&b.transform, key(b)))
+    });
     let mut text = String::new();
     for chunk in sorted {
         text.push_str(&to_line(chunk));
