@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Checked, MAX_RUNS, check_document};
+use super::{Checked, MAX_RUNS, Plan, check_document, resolved_toml};
+use crate::data::ContentHashes;
 use crate::diag::{Diagnostic, Severity};
 use crate::spec::load;
 
@@ -119,4 +120,39 @@ fn an_error_under_a_transform_is_told_once_at_its_place() {
     assert_eq!(errors.len(), 1, "{errors:?}");
     assert_eq!(errors[0].code, "freq::aliasing");
     assert!(errors[0].message.starts_with("geo under scale({trained}, c=9)"), "{errors:?}");
+}
+
+#[test]
+fn what_resolved_prints_is_a_spec_with_the_same_ids() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/layers.toml");
+    let checked = |path: &Path| {
+        let (checked, found) =
+            check_document(&load::load(path, &[]).expect("a document"), MAX_RUNS);
+        checked.unwrap_or_else(|| panic!("{found:?}"))
+    };
+    let written = checked(&path);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let printed = dir.path().join("resolved.toml");
+    std::fs::write(&printed, resolved_toml(&written, &written.points[0])).expect("writable");
+    let ids = |checked: Checked| {
+        let plan = Plan::new(checked, &mut ContentHashes::default()).expect("no files");
+        let ids = plan.runs().into_iter().map(|run| (run.train_id, run.eval_id));
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(checked(&printed)), ids(written));
+}
+
+#[test]
+fn ids_of_specs_without_new_keys_stay() {
+    let (checked, _) = check(&[]);
+    let plan = Plan::new(checked.expect("good"), &mut ContentHashes::default()).expect("no files");
+    let run = &plan.runs()[0];
+    assert_eq!(
+        [&run.point.protocol_id, &run.train_id, &run.eval_id],
+        [
+            "45f9e3a735cdbfd2f8fb9e2347691033",
+            "424290a2fa955fce760787b4be646fd4",
+            "b17fa7e4e5bf810d605893c88e7aae6a"
+        ]
+    );
 }
