@@ -10,6 +10,7 @@ pub mod cli;
 pub mod data;
 pub mod diag;
 pub mod eval;
+pub mod export;
 pub mod freq;
 pub mod fs;
 pub mod model;

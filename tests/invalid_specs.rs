@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Codes that no spec file can show, and where they are tested instead.
-const ELSEWHERE: [(&str, &str); 11] = [
+const ELSEWHERE: &[(&str, &str)] = &[
     ("cli::bad-set", "spec::load"),
     ("spec::internal", "a bug of xp, if it ever shows"),
     ("spec::not-utf8", "spec::load: the file could not be edited as text"),
     ("spec::too-large", "spec::load: a file of a megabyte"),
     ("freq::context", "freq: a spec always gives the context"),
     ("freq::too-large", "freq: an expression of 64 KiB"),
+    ("freq::export", "tests/export.rs: xp freq --export"),
     ("freq::write", "xp freq --csv"),
     ("freq::same-set", "a warning"),
     ("freq::base-confounded", "a warning: plan::tests"),

@@ -3,13 +3,14 @@
 use std::path::Path;
 
 /// For each module, the modules of the crate that it may name.
-const MAY_USE: [(&str, &[&str]); 18] = [
+const MAY_USE: [(&str, &[&str]); 19] = [
     ("diag", &[]),
     ("canonical", &[]),
     ("fs", &[]),
     ("rng", &[]),
     ("stats", &[]),
     ("freq", &[]),
+    ("export", &["freq"]),
     ("ops", &[]),
     ("optim", &["ops"]),
     ("model", &["ops", "rng"]),
@@ -40,7 +41,19 @@ const MAY_USE: [(&str, &[&str]); 18] = [
     ),
     (
         "cli",
-        &["canonical", "data", "diag", "freq", "fs", "plan", "report", "results", "run", "spec"],
+        &[
+            "canonical",
+            "data",
+            "diag",
+            "export",
+            "freq",
+            "fs",
+            "plan",
+            "report",
+            "results",
+            "run",
+            "spec",
+        ],
     ),
 ];
 

@@ -1,8 +1,10 @@
 //! `xp freq`: what a frequency expression evaluates to.
 
+mod export;
+
 use std::fmt::Write as _;
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::{Value, json};
@@ -20,7 +22,8 @@ const ENVIRONMENT: i32 = 3;
 /// Show, compare and check frequency expressions.
 #[derive(Debug, Clone, clap::Args)]
 #[command(after_help = "Examples:\n  xp freq 'geo(theta=500k)' --train-len 2048\n  \
-    xp freq 'mix(geo(theta=500k), anchored_poly(theta=500k), alpha=0.2)' --against 'geo(theta=500k)'")]
+    xp freq 'mix(geo(theta=500k), anchored_poly(theta=500k), alpha=0.2)' --against 'geo(theta=500k)'\n  \
+    xp freq 'anchored_poly(theta=500k)' --target-len 16384 --export hf -o rope.json")]
 pub struct FreqArgs {
     /// Frequency expressions, such as 'geo(theta=500k)'
     #[arg(value_name = "EXPR", required_unless_present = "list")]
@@ -54,6 +57,14 @@ pub struct FreqArgs {
     #[arg(long, value_name = "FILE", num_args = 0..=1, default_missing_value = "-")]
     pub csv: Option<String>,
 
+    /// Write what other software needs to compute the set
+    #[arg(long, value_name = "KIND", conflicts_with_all = ["json", "csv", "against"])]
+    pub export: Option<export::Kind>,
+
+    /// Write the export to FILE instead of the standard output
+    #[arg(short, long, value_name = "FILE", requires = "export")]
+    pub output: Option<PathBuf>,
+
     /// List the families with formulas, parameters and sources
     #[arg(long, exclusive = true)]
     pub list: bool,
@@ -73,6 +84,9 @@ fn length(text: &str) -> Result<u64, String> {
 ///
 /// Returns the exit code: 0, 2 for an invalid expression, 3 if the answer cannot be written.
 pub fn run(args: &FreqArgs, color: bool, out: &mut dyn Write, err: &mut dyn Write) -> i32 {
+    if let Some(kind) = args.export {
+        return export::run(kind, args, color, out, err);
+    }
     let (text, findings) = match answer(args) {
         Ok(answer) => answer,
         Err(diagnostics) => {
