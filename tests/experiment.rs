@@ -380,3 +380,55 @@ fn without_weights_an_added_length_trains_again_and_loses_nothing() {
     }
     assert_eq!(lab.states(&spec, "r"), ["done"; 4]);
 }
+
+/// Perplexities of one run by length, as trained or under a transform.
+fn ppl(record: &Value, transform: Option<&str>, length: &str) -> f64 {
+    let eval = transform.map_or(&record["eval"], |transform| &record["transforms"][transform]);
+    eval[length]["ppl"].as_f64().unwrap_or_else(|| panic!("{transform:?} {length}: {record}"))
+}
+
+/// The tiny spec as one config with these frequencies, on weights that no step changes.
+fn frozen(lab: &Lab, name: &str, weights: &str, freq: &str) -> Value {
+    let (from, is) =
+        (format!("vocab_size = 256\ninit_from = \"{weights}\""), format!("freq = {freq}"));
+    let edits = [
+        ("name = \"tiny\"", "name = \"frozen\""),
+        ("seeds = [1, 2]", "seeds = [1]"),
+        ("vocab_size = 256", from.as_str()),
+        ("max_steps = 30", "max_steps = 1"),
+        ("lr = 3e-3", "lr = 0"),
+        ("freq = \"geo(theta=10k)\"", is.as_str()),
+    ];
+    let spec = lab.spec(name, &edits);
+    let output = lab.run(&spec, name, &["--only", "geo"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    lab.json(&format!("{name}/frozen/geo/seed-1/run.json"))
+}
+
+#[test]
+fn a_transform_evaluates_the_trained_weights_with_other_frequencies() {
+    let lab = Lab::new();
+    let transform = "chunks = 4\ntransform = [\"geo(theta=20k)\", \"scale({trained}, c=0.5)\"]";
+    let spec = lab.spec("with", &[("chunks = 4", transform)]);
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    let record = lab.json("r/tiny/geo/seed-1/run.json");
+    let weights = "r/tiny/geo/seed-1/weights.safetensors";
+    for (i, (freq, transform)) in [
+        ("geo(theta=10k)", None),
+        ("geo(theta=20k)", Some("geo@1(theta=20000, grid=std)")),
+        ("scale(geo(theta=10k), c=0.5)", Some("scale@1({trained}, c=0.5)")),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let other = frozen(&lab, &format!("f{i}"), weights, &format!("\"{freq}\""));
+        for length in ["64", "128", "256"] {
+            assert_eq!(ppl(&record, transform, length), ppl(&other, None, length), "{freq}");
+        }
+    }
+    assert_ne!(ppl(&record, None, "64"), ppl(&record, Some("scale@1({trained}, c=0.5)"), "64"));
+    let lines = std::fs::read_to_string(lab.path("r/tiny/geo/seed-1/eval.jsonl")).expect("there");
+    assert_eq!(lines.matches('\n').count(), 3 * 3 * 4);
+    // As trained first, so a plain evaluation is the beginning of the file.
+    assert_eq!(lines.lines().take_while(|line| !line.contains("\"transform\"")).count(), 3 * 4);
+}

@@ -6,20 +6,26 @@ use std::sync::atomic::AtomicBool;
 
 use xp::data::{Cache, ContentHashes, Progress};
 use xp::model::Layout;
-use xp::plan::{self, Plan, Protocol};
+use xp::plan::{self, LayerSets, Plan, Protocol};
 use xp::report::{Input, Report, summary_csv};
-use xp::results::{self, store};
+use xp::results::{self, Record, store};
 use xp::run::executor::{Error, Executor, Job, Session, Start};
-use xp::run::{Observer, Options};
+use xp::run::state::{Index, inspect};
+use xp::run::{Observer, Options, Outcome, run_dir};
 use xp::spec::load;
 use xp::train::StepNumbers;
 use xp::train::checkpoint::State;
 
-/// Loss of a run at every position: ln 10, less a little for later configs and larger seeds.
-fn loss_of(job: &Job<'_>) -> f32 {
-    let lower = if job.freq.expression.starts_with("mix") { 0.25 } else { 0.0 };
-    2.0 - lower + job.seed as f32 / 64.0
+/// Loss of a run at every position: a little less for mixed frequencies, a little more for
+/// larger seeds; a transform takes off a half.
+fn loss_of(expression: &str, seed: u64) -> f32 {
+    let lower = if expression.contains("mix@") { 0.25 } else { 0.0 };
+    let transformed = if expression.starts_with("scale@") { 0.5 } else { 0.0 };
+    2.0 - lower - transformed + seed as f32 / 64.0
 }
+
+/// Stands for the step of a session that only evaluates.
+const TRAINED: u64 = u64::MAX;
 
 #[derive(Default)]
 struct Mock {
@@ -30,6 +36,7 @@ struct MockSession {
     layout: Layout,
     position: u64,
     loss: f32,
+    seed: u64,
 }
 
 impl Executor for Mock {
@@ -45,11 +52,12 @@ impl Executor for Mock {
         let position = match start {
             Start::Fresh => 0,
             Start::Checkpoint(state) => state.step,
-            Start::Trained(_) => job.steps,
+            Start::Trained(_) => TRAINED,
         };
         self.opened.push(position);
         let layout = Layout::new(&job.protocol.model);
-        Ok(Box::new(MockSession { layout, position, loss: loss_of(job) }))
+        let (loss, seed) = (loss_of(&job.freq.expression, job.seed), job.seed);
+        Ok(Box::new(MockSession { layout, position, loss, seed }))
     }
 }
 
@@ -81,65 +89,263 @@ impl Session for MockSession {
         &self.layout
     }
 
+    fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
+        self.loss = loss_of(&freq.expression, self.seed);
+        Ok(())
+    }
+
     fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
         Ok(vec![self.loss; tokens.len() - 1])
     }
 }
 
-/// Stops the interpreter after some steps.
-struct StopAfter<'a> {
+/// Stops the interpreter before some step or some evaluated chunk; counts the chunks.
+struct Watch<'a> {
     steps: u64,
+    chunks: u64,
+    evaluated: u64,
     stop: &'a AtomicBool,
 }
 
-impl Progress for StopAfter<'_> {
+impl Progress for Watch<'_> {
     fn update(&self, _: u64, _: Option<u64>, _: u64) {}
 }
 
-impl Observer for StopAfter<'_> {
+impl Observer for Watch<'_> {
     fn step(&mut self, _: &results::Step, _: u64, _: u64, _: std::time::Duration) {
         self.steps = self.steps.saturating_sub(1);
         if self.steps == 0 {
             self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
         }
     }
+
+    fn evaluating(&mut self, _: Option<&str>, _: u64, _: usize, _: usize) {
+        self.evaluated += 1;
+        self.chunks = self.chunks.saturating_sub(1);
+        if self.chunks == 0 {
+            self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
+        }
+    }
 }
 
-fn plan() -> Plan {
+/// The plan of the tiny spec with some keys set.
+fn plan(set: &[&str]) -> Plan {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/tiny.toml");
-    let document = load::load(&path, &[]).expect("the tiny spec");
+    let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+    let document = load::load(&path, &set).expect("the tiny spec");
     let (checked, found) = plan::check_document(&document, plan::MAX_RUNS);
     let checked = checked.unwrap_or_else(|| panic!("{found:?}"));
     Plan::new(checked, &mut ContentHashes::default()).expect("no files")
 }
 
+struct Lab {
+    dir: tempfile::TempDir,
+}
+
+/// What one call of the interpreter did.
+struct Did {
+    outcome: Outcome,
+    /// The step at which each session began.
+    opened: Vec<u64>,
+    /// Chunks evaluated.
+    evaluated: u64,
+}
+
+impl Lab {
+    fn new() -> Self {
+        Self { dir: tempfile::tempdir().expect("a temporary folder") }
+    }
+
+    fn layout(&self, name: &str) -> results::Layout {
+        results::Layout::new(self.dir.path().join(name))
+    }
+
+    /// Carries a plan out, up to so many steps and chunks.
+    fn run(&self, plan: &Plan, results: &str, steps: u64, chunks: u64) -> Did {
+        let (layout, cache) = (self.layout(results), Cache::at(self.dir.path().join("c")));
+        let options = Options {
+            results: &layout,
+            cache: &cache,
+            only: None,
+            seeds: None,
+            shard: None,
+            fail_fast: false,
+            force: false,
+            supersede: false,
+        };
+        let (mut mock, stop) = (Mock::default(), AtomicBool::new(false));
+        let mut watch = Watch { steps, chunks, evaluated: 0, stop: &stop };
+        let outcome = xp::run::run(plan, &options, &mut mock, &mut watch, &stop).unwrap();
+        Did { outcome, opened: mock.opened, evaluated: watch.evaluated }
+    }
+
+    fn all(&self, plan: &Plan, results: &str) -> Did {
+        let did = self.run(plan, results, u64::MAX, u64::MAX);
+        assert!(!did.outcome.interrupted && did.outcome.failed == 0, "{:?}", did.outcome);
+        did
+    }
+
+    fn states(&self, plan: &Plan, results: &str) -> Vec<String> {
+        let layout = self.layout(results);
+        let index = Index::scan(&layout);
+        let runs = plan.runs();
+        let states = runs.iter().map(|run| {
+            let found = inspect(run, &run_dir(plan, run, &layout), &index).expect("no conflict");
+            format!("{}: {}", found.state.word(), found.reason)
+        });
+        states.collect()
+    }
+
+    /// The bytes of run.json and eval.jsonl of every run.
+    fn bytes(&self, plan: &Plan, results: &str) -> Vec<String> {
+        let layout = self.layout(results);
+        let files = plan.runs().into_iter().flat_map(|run| {
+            let dir = run_dir(plan, &run, &layout);
+            [dir.record(), dir.eval()].map(|path| std::fs::read_to_string(path).expect("there"))
+        });
+        files.collect()
+    }
+
+    fn record(&self, plan: &Plan, results: &str, run: usize) -> Record {
+        let dir = run_dir(plan, &plan.runs()[run], &self.layout(results));
+        store::read_record(&dir.record()).expect("a record")
+    }
+}
+
+const HALF: &str = "eval.transform=[{name = \"half\", freq = \"scale({trained}, c=0.5)\"}]";
+const QUARTER: &str = "eval.transform=[{name = \"quarter\", freq = \"scale({trained}, c=0.25)\"}]";
+const BOTH: &str = "eval.transform=[{name = \"half\", freq = \"scale({trained}, c=0.5)\"}, \
+                    {name = \"quarter\", freq = \"scale({trained}, c=0.25)\"}]";
+const HALF_OF: &str = "scale@1({trained}, c=0.5)";
+const QUARTER_OF: &str = "scale@1({trained}, c=0.25)";
+
+#[test]
+fn a_transform_added_later_only_evaluates_and_one_dropped_is_kept() {
+    let lab = Lab::new();
+    let plain = plan(&[]);
+    assert_eq!(lab.all(&plain, "r").opened, [0; 4]);
+    let before = lab.record(&plain, "r", 0);
+    assert!(before.transforms.is_empty());
+
+    let half = plan(&[HALF]);
+    let states = lab.states(&half, "r");
+    assert_eq!(states[0], "evaluate: not evaluated yet: half at 64, half at 128, half at 256");
+    // Three lengths of four chunks a run, from the trained weights.
+    let did = lab.all(&half, "r");
+    assert_eq!((did.opened.as_slice(), did.evaluated), (&[TRAINED; 4][..], 4 * 12));
+    let after = lab.record(&half, "r", 0);
+    assert_eq!((&after.train_id, &after.eval), (&before.train_id, &before.eval));
+    assert_ne!(after.eval_id, before.eval_id);
+    assert_eq!(after.eval_id, half.runs()[0].eval_id);
+    let lower = f64::from(2.0f32 - 0.5 + 1.0 / 64.0);
+    assert_eq!(after.eval[&256].nll, Some(lower + 0.5));
+    let transformed = &after.transforms[HALF_OF];
+    assert_eq!(transformed.keys().copied().collect::<Vec<_>>(), [64, 128, 256]);
+    assert!(transformed.values().all(|e| e.nll == Some(lower) && e.chunks == Some(4)));
+    assert_eq!(half.declared().points[0].transforms[0].expression, HALF_OF);
+
+    // What the spec drops stays; nothing is done for it.
+    assert!(lab.states(&plain, "r").iter().all(|state| state == "done: complete"));
+    let quarter = plan(&[QUARTER]);
+    assert_eq!(lab.all(&quarter, "r").evaluated, 4 * 12);
+    let both = lab.record(&quarter, "r", 0);
+    assert_eq!(both.transforms.keys().collect::<Vec<_>>(), [QUARTER_OF, HALF_OF]);
+    // The other way round, and in one go: the same bytes.
+    let wanted = plan(&[BOTH]);
+    assert!(lab.states(&wanted, "r").iter().all(|state| state == "done: complete"));
+    let (stepwise, once) = (lab.bytes(&wanted, "r"), lab.all(&wanted, "once"));
+    assert_eq!(once.evaluated, 4 * 36);
+    let protocol = |plan: &Plan| plan.points[0].protocol_id.clone();
+    let renamed = stepwise.iter().map(|text| text.replace(&protocol(&quarter), &protocol(&wanted)));
+    assert_eq!(renamed.collect::<Vec<_>>(), lab.bytes(&wanted, "once"));
+    // The additions are on record.
+    let lock = store::read_lock(&lab.layout("r").lock("tiny")).unwrap().expect("a lock");
+    let changes: Vec<_> = lock.amendments.iter().flat_map(|a| a.changes.clone()).collect();
+    assert_eq!(
+        changes,
+        [
+            "transforms added: half = scale@1({trained}, c=0.5)",
+            "transforms added: quarter = scale@1({trained}, c=0.25)",
+            "transforms removed: half = scale@1({trained}, c=0.5)"
+        ]
+    );
+}
+
+#[test]
+fn a_kill_between_transforms_loses_at_most_one_of_them() {
+    let lab = Lab::new();
+    let both = plan(&[BOTH]);
+    lab.all(&both, "whole");
+    for (keep, stop_at) in [("true", 20), ("false", 20), ("true", 5), ("true", 30), ("false", 30)] {
+        let set = format!("output.keep_weights={keep}");
+        let both = plan(&[BOTH, &set]);
+        let results = format!("{keep}{stop_at}");
+        // Trained, then stopped while it evaluates the first run.
+        let did = lab.run(&both, &results, u64::MAX, stop_at);
+        assert!(did.outcome.interrupted);
+        assert_eq!((did.opened.as_slice(), did.evaluated), (&[0][..], stop_at));
+        let state = &lab.states(&both, &results)[0];
+        let half = "half at 64, half at 128, half at 256";
+        let missing = match stop_at {
+            20 => format!("not evaluated yet: {}, {half}", half.replace("half", "quarter")),
+            _ => format!("not evaluated yet: {half}"),
+        };
+        match (keep, stop_at) {
+            (_, 5) => assert_eq!(state, "resume: checkpoint at step 30"),
+            ("true", _) => assert_eq!(*state, format!("evaluate: {missing}")),
+            _ => assert_eq!(*state, format!("todo: {missing}; its weights were not kept")),
+        }
+        // Whole transforms are not evaluated again, and nothing is trained again.
+        let did = lab.all(&both, &results);
+        let from = if keep == "true" && stop_at > 12 { TRAINED } else { 30 };
+        assert_eq!(did.opened, [from, 0, 0, 0]);
+        let kept = stop_at / 12 * 12;
+        assert_eq!(did.evaluated, 4 * 36 - kept);
+        assert_eq!(lab.bytes(&both, &results), lab.bytes(&both, "whole"));
+        let first = run_dir(&both, &both.runs()[0], &lab.layout(&results));
+        assert!(!first.checkpoint().exists());
+    }
+}
+
+#[test]
+fn transforms_are_taken_over_with_the_training() {
+    let lab = Lab::new();
+    lab.all(&plan(&[HALF]), "r");
+    let again = plan(&[BOTH, "experiment.name=again"]);
+    let did = lab.all(&again, "r");
+    assert_eq!((did.opened.as_slice(), did.evaluated), (&[TRAINED; 4][..], 4 * 12));
+    assert_eq!(lab.record(&again, "r", 0).transforms.len(), 2);
+}
+
+#[test]
+fn a_transform_that_aims_at_the_longest_length_keeps_its_results_apart() {
+    let lab = Lab::new();
+    let to_target =
+        "eval.transform=[{name = \"aim\", freq = \"scale({trained}, c=train_len/target_len)\"}]";
+    let (short, long) =
+        (plan(&[to_target]), plan(&[to_target, "eval.lengths=[64, 128, 256, 512]"]));
+    lab.all(&short, "r");
+    // Another target is another transform: the lengths held were made with other frequencies.
+    let states = lab.states(&long, "r");
+    assert_eq!(
+        states[0],
+        "evaluate: not evaluated yet: length 512, aim at 64, aim at 128, aim at 256, aim at 512"
+    );
+    assert_eq!(lab.all(&long, "r").evaluated, 4 * (4 + 16));
+    assert_eq!(lab.record(&long, "r", 0).transforms.len(), 2);
+    assert!(lab.states(&short, "r").iter().all(|state| state == "done: complete"));
+}
+
 #[test]
 fn the_report_of_a_formula_is_the_formula() {
-    let dir = tempfile::tempdir().unwrap();
-    let (layout, cache) =
-        (results::Layout::new(dir.path().join("r")), Cache::at(dir.path().join("c")));
-    let options = Options {
-        results: &layout,
-        cache: &cache,
-        only: None,
-        seeds: None,
-        shard: None,
-        fail_fast: false,
-        force: false,
-        supersede: false,
-    };
-    let plan = plan();
-    let mut mock = Mock::default();
+    let lab = Lab::new();
+    let plan = plan(&[]);
     // Stopped in the middle of the first run, then carried out to the end.
-    let stop = AtomicBool::new(false);
-    let mut observer = StopAfter { steps: 7, stop: &stop };
-    let outcome = xp::run::run(&plan, &options, &mut mock, &mut observer, &stop).unwrap();
-    assert!(outcome.interrupted);
-    let go = AtomicBool::new(false);
-    let mut observer = StopAfter { steps: u64::MAX, stop: &go };
-    let outcome = xp::run::run(&plan, &options, &mut mock, &mut observer, &go).unwrap();
-    assert_eq!((outcome.finished, outcome.failed, outcome.found), (4, 0, 0));
-    assert_eq!(mock.opened, [0, 7, 0, 0, 0]);
+    assert!(lab.run(&plan, "r", 7, u64::MAX).outcome.interrupted);
+    let did = lab.all(&plan, "r");
+    assert_eq!((did.outcome.finished, did.outcome.failed, did.outcome.found), (4, 0, 0));
+    assert_eq!(did.opened, [7, 0, 0, 0]);
+    let layout = lab.layout("r");
 
     let input = Input {
         declared: plan.declared(),

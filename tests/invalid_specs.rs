@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Codes that no spec file can show, and where they are tested instead.
-const ELSEWHERE: [(&str, &str); 9] = [
+const ELSEWHERE: &[(&str, &str)] = &[
     ("cli::bad-set", "spec::load"),
     ("spec::internal", "a bug of xp, if it ever shows"),
     ("spec::not-utf8", "spec::load: the file could not be edited as text"),
@@ -15,6 +15,9 @@ const ELSEWHERE: [(&str, &str); 9] = [
     ("freq::export", "tests/export.rs: xp freq --export"),
     ("freq::write", "xp freq --csv"),
     ("freq::same-set", "a warning"),
+    ("freq::base-confounded", "a warning: plan::tests"),
+    ("freq::ignores-trained", "a warning: plan::tests"),
+    ("freq::no-effect", "a warning: plan::tests"),
 ];
 
 fn root() -> &'static Path {

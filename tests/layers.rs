@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
     ("eval", &["results"]),
     ("train", &["data", "fs", "model", "ops", "optim"]),
     ("report", &["canonical", "fs", "results", "stats"]),
-    ("spec", &["diag", "fs", "data", "eval", "optim", "results", "train"]),
+    ("spec", &["diag", "fs", "data", "eval", "freq", "optim", "results", "train"]),
     (
         "plan",
         &[

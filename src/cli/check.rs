@@ -58,7 +58,7 @@ fn summary(path: &Path, checked: Option<&Checked>, found: &[Diagnostic]) -> Stri
     };
     let configs = checked.points[0].configs.len();
     let (points, seeds) = (checked.points.len(), checked.seeds.len());
-    let parameters = estimate(&checked.points[0].protocol, None, true).parameters;
+    let parameters = estimate(&checked.points[0], None, true).parameters;
     let swept = if points > 1 { format!("{points} points x ") } else { String::new() };
     let mut line = format!(
         "{path}: ok: {swept}{configs} configs x {seeds} seeds = {} runs, {} parameters",

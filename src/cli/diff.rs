@@ -77,7 +77,7 @@ fn of_plan(plan: &Plan) -> Side {
     for point in &plan.points {
         let prefix =
             point.resolved.name.as_ref().map_or(String::new(), |name| format!("[{name}] "));
-        for (table, key, value) in resolved_keys(&point.resolved.protocol) {
+        for (table, key, value) in resolved_keys(&point.resolved) {
             keys.insert(format!("{prefix}{table}.{key}"), value);
         }
     }

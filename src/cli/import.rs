@@ -5,7 +5,6 @@ use std::path::PathBuf;
 
 use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec};
 use super::exit::{self, Exit};
-use crate::results::Frequencies;
 use crate::results::import::{self, Options, Parsed, Taken};
 use crate::run::now;
 
@@ -49,14 +48,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let plan = planned_spec(&args.spec, &args.spec_args, global)?;
     let mut frequencies = BTreeMap::new();
     for config in plan.points.iter().flat_map(|point| &point.resolved.configs) {
-        let freq = &config.freq;
-        frequencies.entry(config.name.clone()).or_insert_with(|| Frequencies {
-            expression: freq.expression.clone(),
-            inv_freq: freq.inv_freq.clone(),
-            attention_scale: freq.attention_scale,
-            expr_id: freq.expr_id.clone(),
-            vec_id: freq.vec_id.clone(),
-        });
+        frequencies.entry(config.name.clone()).or_insert_with(|| config.freq.recorded());
     }
     let options = Options {
         seed: args.seed,

@@ -49,7 +49,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     for point in &plan.points {
         let protocol = &point.resolved.protocol;
         let cached = data::cached(&protocol.data, SplitKind::Train, &cache)?;
-        costs.push(estimate(protocol, cached.map(|info| info.tokens), keep_weights));
+        costs.push(estimate(&point.resolved, cached.map(|info| info.tokens), keep_weights));
     }
     let index = Index::scan(&layout);
     let mut rows = Vec::new();
@@ -134,8 +134,9 @@ fn label(run: &crate::plan::Run<'_>) -> String {
     }
 }
 
+/// Seconds of training and of as much of the evaluation as can be foreseen.
 fn time_s(cost: &Estimate, flops_per_s: Option<f64>) -> Option<f64> {
-    Some(cost.flops? / flops_per_s?)
+    Some((cost.flops? + cost.eval_flops.unwrap_or(0.0)) / flops_per_s?)
 }
 
 fn protocol_json(point: &Point, cost: &Estimate, speed: Option<f64>, resolved: bool) -> Json {
@@ -147,16 +148,18 @@ fn protocol_json(point: &Point, cost: &Estimate, speed: Option<f64>, resolved: b
         "train_tokens": cost.train_tokens,
         "tokens_known": cost.tokens_known,
         "flops": cost.flops,
+        "eval_tokens": cost.eval_tokens,
+        "eval_flops": cost.eval_flops,
+        "transforms": point.resolved.protocol.eval.transforms,
         "peak_memory_bytes": cost.peak_memory_bytes,
         "disk_bytes": cost.disk_bytes,
         "time_s": time_s(cost, speed),
     });
     if resolved {
-        let keys =
-            resolved_keys(&point.resolved.protocol).into_iter().map(|(table, key, value)| {
-                let origin = crate::plan::origin(&point.resolved.document, table, key).to_string();
-                (format!("{table}.{key}"), json!({ "value": value, "from": origin }))
-            });
+        let keys = resolved_keys(&point.resolved).into_iter().map(|(table, key, value)| {
+            let origin = crate::plan::origin(&point.resolved.document, table, key).to_string();
+            (format!("{table}.{key}"), json!({ "value": value, "from": origin }))
+        });
         json["resolved"] = keys.collect();
     }
     json
@@ -166,14 +169,19 @@ fn protocol_text(point: &Point, cost: &Estimate, speed: Option<f64>) -> String {
     let name = point.resolved.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let unknown = || "unknown".to_owned();
     let estimated = if cost.tokens_known { "" } else { " (by max_tokens; not counted yet)" };
+    let mut transforms = String::new();
+    for transform in &point.resolved.protocol.eval.transforms {
+        transforms.push_str(&format!("  transform {}: {}\n", transform.name, transform.expression));
+    }
     format!(
         "protocol {}{name}\n  parameters {}   steps {}   train tokens {}{estimated}\n  \
-         a run: {}, peak memory {}, {} on disk{}\n",
+         a run: {}, {} of evaluation, peak memory {}, {} on disk{}\n{transforms}",
         point.protocol_id,
         thousands(cost.parameters),
         cost.steps.map_or_else(unknown, thousands),
         cost.train_tokens.map_or_else(unknown, thousands),
         cost.flops.map_or_else(unknown, flops),
+        cost.eval_flops.map_or_else(unknown, flops),
         bytes(cost.peak_memory_bytes),
         bytes(cost.disk_bytes),
         time_s(cost, speed).map_or(String::new(), |s| format!(", about {}", duration(s))),

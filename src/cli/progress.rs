@@ -170,8 +170,9 @@ impl Observer for Console {
         }
     }
 
-    fn evaluating(&mut self, length: u64, chunk: usize, of: usize) {
-        let text = format!("evaluating length {length}, chunk {} of {of}", chunk + 1);
+    fn evaluating(&mut self, transform: Option<&str>, length: u64, chunk: usize, of: usize) {
+        let under = transform.map_or(String::new(), |transform| format!("{transform}, "));
+        let text = format!("evaluating {under}length {length}, chunk {} of {of}", chunk + 1);
         if let Some(bar) = &self.bar {
             if chunk == 0 {
                 self.style("{prefix} [{bar:16}] {msg}", of as u64);

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::results::Transform;
+
 /// The evaluation of a protocol, apart from its validation data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
@@ -11,6 +13,8 @@ pub struct Config {
     pub chunks: Option<u64>,
     /// How chunks are cut.
     pub slicing: Slicing,
+    /// Changes of the trained frequencies under which every length is evaluated besides.
+    pub transforms: Vec<Transform>,
 }
 
 /// How chunks are cut from the validation tokens.

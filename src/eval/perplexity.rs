@@ -42,18 +42,20 @@ fn buckets(predictions: u64, train_len: u64) -> Vec<(u64, u64)> {
         .collect()
 }
 
-/// The metric at each length: PROTOCOL's exp(mean over chunks of the chunk's mean
+/// The metric at each length under one transform (`None`: as trained): PROTOCOL's exp(mean over chunks of the chunk's mean
 /// cross-entropy), over the first `chunks[length]` chunks (`None`: all that are there).
 #[must_use]
 pub fn evaluations(
     lines: &[ChunkLoss],
+    transform: Option<&str>,
     chunks: &BTreeMap<u64, Option<u64>>,
 ) -> BTreeMap<u64, Evaluation> {
     let mut metrics = BTreeMap::new();
     for (&length, &limit) in chunks {
         let mut losses: Vec<(u64, Option<f64>)> = lines
             .iter()
-            .filter(|line| line.length == length && limit.is_none_or(|n| line.chunk < n))
+            .filter(|line| line.length == length && line.transform.as_deref() == transform)
+            .filter(|line| limit.is_none_or(|n| line.chunk < n))
             .map(|line| (line.chunk, line.loss))
             .collect();
         if losses.is_empty() {
@@ -102,14 +104,19 @@ mod tests {
             positions: vec![],
         };
         let lines = [line(1, Some(3.0)), line(0, Some(1.0)), line(2, Some(100.0))];
-        let two = evaluations(&lines, &BTreeMap::from([(8, Some(2)), (16, Some(2))]));
+        let two = evaluations(&lines, None, &BTreeMap::from([(8, Some(2)), (16, Some(2))]));
         assert_eq!(two.len(), 1);
         assert_eq!(two[&8].nll, Some(2.0));
         assert_eq!(two[&8].ppl, Some(libm::exp(2.0)));
         assert_eq!(two[&8].chunks, Some(2));
-        let all = evaluations(&lines, &BTreeMap::from([(8, None)]));
+        let all = evaluations(&lines, None, &BTreeMap::from([(8, None)]));
         assert_eq!(all[&8].chunks, Some(3));
+        let transformed = ChunkLoss { transform: Some("t".into()), ..line(0, Some(2.0)) };
+        let both = [line(0, Some(1.0)), transformed];
+        let under_t = evaluations(&both, Some("t"), &BTreeMap::from([(8, Some(2))]));
+        assert_eq!((under_t[&8].nll, under_t[&8].chunks), (Some(2.0), Some(1)));
+        assert_eq!(evaluations(&both, None, &BTreeMap::from([(8, None)]))[&8].nll, Some(1.0));
         let broken = [line(0, None), line(1, Some(1.0))];
-        assert_eq!(evaluations(&broken, &BTreeMap::from([(8, None)]))[&8].ppl, None);
+        assert_eq!(evaluations(&broken, None, &BTreeMap::from([(8, None)]))[&8].ppl, None);
     }
 }

@@ -11,7 +11,17 @@ pub const MAX_HEAD_DIM: u32 = 4096;
 pub(super) const NAMES: [&str; 4] = ["head_dim", "train_len", "target_len", "seq_len"];
 
 /// How a frequency becomes the f32 that a model is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Default,
+    serde::Serialize,
+    serde::Deserialize,
+    schemars::JsonSchema,
+)]
 pub enum RopeDtype {
     /// Rounded once: `fl32(w)`.
     #[default]

@@ -22,6 +22,16 @@ pub struct Rope {
     pub attention_scale: f32,
 }
 
+impl Rope {
+    fn check(&self, config: &Config) -> Result<(), Error> {
+        if self.inv_freq.len() == config.head_dim / 2 {
+            return Ok(());
+        }
+        let expected = format!("head_dim / 2 = {}", config.head_dim / 2);
+        Err(Error::shape("the number of frequencies", self.inv_freq.len(), expected))
+    }
+}
+
 /// A decoder on a device: its shape, its frequencies, and buffers kept across steps.
 ///
 /// Parameters and gradients are the caller's, as flat arenas of [`Transformer::layout`].
@@ -51,10 +61,7 @@ impl<B: Backend> Transformer<B> {
     /// not `head_dim` / 2.
     pub fn new(backend: B, config: &Config, rope: &Rope) -> Result<Self, Error> {
         config.check()?;
-        if rope.inv_freq.len() != config.head_dim / 2 {
-            let expected = format!("head_dim / 2 = {}", config.head_dim / 2);
-            return Err(Error::shape("the number of frequencies", rope.inv_freq.len(), expected));
-        }
+        rope.check(config)?;
         Ok(Self {
             backend,
             config: config.clone(),
@@ -63,6 +70,16 @@ impl<B: Backend> Transformer<B> {
             table: None,
             workspace: None,
         })
+    }
+
+    /// Other frequencies from here on.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if their number is not `head_dim` / 2.
+    pub fn set_rope(&mut self, rope: &Rope) -> Result<(), Error> {
+        rope.check(&self.config)?;
+        (self.rope, self.table) = (rope.clone(), None);
+        Ok(())
     }
 
     /// The device.

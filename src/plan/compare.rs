@@ -3,7 +3,6 @@
 
 use serde_json::{Value as Json, json};
 
-use super::protocol::Protocol;
 use super::resolve::Resolved;
 use super::{Checked, check_document};
 use crate::data::{Source, Split, Tokenizer};
@@ -29,9 +28,10 @@ impl std::fmt::Display for Origin {
     }
 }
 
-/// Every key of a protocol with its value, as a spec writes it; null for "none".
+/// Every key of a point with its value, as a spec writes it; null for "none".
 #[must_use]
-pub fn resolved_keys(protocol: &Protocol) -> Vec<(&'static str, &'static str, Json)> {
+pub fn resolved_keys(point: &Resolved) -> Vec<(&'static str, &'static str, Json)> {
+    let protocol = &point.protocol;
     let (m, d, t, e) = (&protocol.model, &protocol.data, &protocol.train, &protocol.eval);
     let (dataset, revision) = match &d.source {
         Source::Synthetic => (json!("synthetic:stories"), Json::Null),
@@ -48,6 +48,13 @@ pub fn resolved_keys(protocol: &Protocol) -> Vec<(&'static str, &'static str, Js
         Some(files) => (Json::Null, json!(files)),
         None => (json!(s.name), Json::Null),
     };
+    let transforms = match e.transforms.as_slice() {
+        [] => Json::Null,
+        transforms => {
+            let list = transforms.iter();
+            list.map(|t| json!({ "name": t.name, "freq": t.expression })).collect()
+        }
+    };
     let (train_split, train_files) = split(&d.train);
     let (validation_split, validation_files) = split(&d.validation);
     vec![
@@ -61,6 +68,7 @@ pub fn resolved_keys(protocol: &Protocol) -> Vec<(&'static str, &'static str, Js
         ("model", "init_std", json!(m.init_std)),
         ("model", "tie_embeddings", json!(m.tie_embeddings)),
         ("model", "init_from", json!(protocol.init_from)),
+        ("model", "rope_dtype", json!(point.rope_dtype)),
         ("data", "dataset", dataset),
         ("data", "revision", revision),
         ("data", "text_column", json!(d.text_column)),
@@ -90,12 +98,13 @@ pub fn resolved_keys(protocol: &Protocol) -> Vec<(&'static str, &'static str, Js
         ("eval", "lengths", json!(e.lengths)),
         ("eval", "chunks", e.chunks.map_or(json!("all"), |n| json!(n))),
         ("eval", "slicing", json!(e.slicing)),
+        ("eval", "transform", transforms),
     ]
 }
 
-/// The keys of a protocol as one JSON object of dotted paths, for comparisons.
-fn flat(protocol: &Protocol) -> Json {
-    let keys = resolved_keys(protocol);
+/// The keys of a point as one JSON object of dotted paths, for comparisons.
+fn flat(point: &Resolved) -> Json {
+    let keys = resolved_keys(point);
     keys.into_iter().map(|(table, key, value)| (format!("{table}.{key}"), value)).collect()
 }
 
@@ -125,7 +134,7 @@ pub fn resolved_toml(checked: &Checked, point: &Resolved) -> String {
         let origin = origin(&point.document, "experiment", key);
         add("[experiment]", format!("{key} = {}", toml_value(&value)), origin.to_string());
     }
-    for (table, key, value) in resolved_keys(&point.protocol) {
+    for (table, key, value) in resolved_keys(point) {
         let origin = origin(&point.document, table, key);
         let line = if value.is_null() {
             format!("# {key} = none")
@@ -143,12 +152,16 @@ pub fn resolved_toml(checked: &Checked, point: &Resolved) -> String {
                 .map_or("default".into(), |node| node.place.line_col())
         };
         let table = format!("[[config]]\u{0}{i}");
-        for (key, value) in [
-            ("name", &config.name),
-            ("freq", &config.freq.expression),
-            ("baseline", &config.baseline),
-        ] {
-            add(&table, format!("{key} = {}", toml_value(&json!(value))), place(key));
+        let quoted = |text: &str| toml_value(&json!(text));
+        // The canonical form of two kinds of layers is a TOML table already.
+        let freq = match config.freq.by_kind() {
+            Some(_) => config.freq.expression.clone(),
+            None => quoted(&config.freq.expression),
+        };
+        for (key, value) in
+            [("name", quoted(&config.name)), ("freq", freq), ("baseline", quoted(&config.baseline))]
+        {
+            add(&table, format!("{key} = {value}"), place(key));
         }
     }
     for (table, table_lines) in lines {
@@ -204,9 +217,9 @@ pub fn hold_fixed(checked: &Checked, max_runs: u64) -> Vec<Diagnostic> {
         return vec![refuse("the spec to agree with is not valid".into(), label)];
     };
     let mut found = Vec::new();
-    let theirs = flat(&other.points[0].protocol);
+    let theirs = flat(&other.points[0]);
     for point in &checked.points {
-        for difference in crate::canonical::differences(&theirs, &flat(&point.protocol)) {
+        for difference in crate::canonical::differences(&theirs, &flat(point)) {
             let key = difference.key.as_str();
             let excepted = hold.except.iter().any(|e| {
                 key == e || key.strip_prefix(e.as_str()).is_some_and(|rest| rest.starts_with('.'))

@@ -1,6 +1,7 @@
 //! What a run costs: parameters, tokens, FLOPs, memory, disk.
 
 use super::protocol::Protocol;
+use super::resolve::Resolved;
 use crate::model;
 
 /// The cost of one run of a protocol.
@@ -16,15 +17,21 @@ pub struct Estimate {
     pub tokens_known: bool,
     /// Floating-point operations of one run's training.
     pub flops: Option<f64>,
+    /// Tokens read in evaluation, all lengths, as trained and under every transform; `None` if
+    /// only the validation text says how many chunks there are.
+    pub eval_tokens: Option<u64>,
+    /// Floating-point operations of one run's evaluation.
+    pub eval_flops: Option<f64>,
     /// Largest memory of training or evaluation, in bytes, as predicted.
     pub peak_memory_bytes: u64,
     /// Bytes on disk that one finished run keeps.
     pub disk_bytes: u64,
 }
 
-/// Estimates a run of `protocol`, whose training stream has `tokens` tokens if that is known.
+/// Estimates a run of a point, whose training stream has `tokens` tokens if that is known.
 #[must_use]
-pub fn estimate(protocol: &Protocol, tokens: Option<u64>, keep_weights: bool) -> Estimate {
+pub fn estimate(point: &Resolved, tokens: Option<u64>, keep_weights: bool) -> Estimate {
+    let protocol = &point.protocol;
     let (m, t) = (&protocol.model, &protocol.train);
     let parameters = m.num_parameters();
     let tokens_known = tokens.is_some();
@@ -35,17 +42,52 @@ pub fn estimate(protocol: &Protocol, tokens: Option<u64>, keep_weights: bool) ->
     let micro_batch = usize::try_from(t.micro_batch_size).unwrap_or(usize::MAX);
     let seq_len = usize::try_from(t.seq_len).unwrap_or(usize::MAX);
     let longest = usize::try_from(longest).unwrap_or(usize::MAX);
-    let peak_memory_bytes =
-        model::training_memory(m, micro_batch, seq_len).max(model::evaluation_memory(m, longest));
+    // One table of cosines and sines is counted by the model; each further set has its own.
+    let sets = point.configs.iter().map(|config| config.freq.used().count()).max().unwrap_or(1);
+    let tables = |length: usize| {
+        let values = (sets as u64 - 1).saturating_mul(m.head_dim as u64);
+        values.saturating_mul(length as u64).saturating_mul(4)
+    };
+    let training = model::training_memory(m, micro_batch, seq_len).saturating_add(tables(seq_len));
+    let evaluation = model::evaluation_memory(m, longest).saturating_add(tables(longest));
+    let chunks = evaluated(protocol);
     Estimate {
         parameters,
         steps,
         train_tokens,
         tokens_known,
         flops: train_tokens.map(|n| flops_per_token(protocol) * n as f64),
-        peak_memory_bytes,
+        eval_tokens: chunks.as_ref().map(|chunks| {
+            chunks.iter().fold(0, |sum, (l, n)| n.saturating_mul(*l).saturating_add(sum))
+        }),
+        eval_flops: chunks.map(|chunks| {
+            chunks.iter().map(|&(l, n)| n as f64 * l as f64 * eval_flops_per_token(m, l)).sum()
+        }),
+        peak_memory_bytes: training.max(evaluation),
         disk_bytes: if keep_weights { parameters.saturating_mul(4) } else { 0 } + (1 << 20),
     }
+}
+
+/// Evaluation lengths, each with the chunks of it that are evaluated, under all transforms.
+fn evaluated(protocol: &Protocol) -> Option<Vec<(u64, u64)>> {
+    let eval = &protocol.eval;
+    let times = 1 + eval.transforms.len() as u64;
+    let chunks = eval.lengths.iter().map(|&length| {
+        let fitting = protocol.data.validation.max_tokens.map(|tokens| tokens / length);
+        let n = match (eval.chunks, fitting) {
+            (Some(n), Some(fitting)) => n.min(fitting),
+            (n, fitting) => n.or(fitting)?,
+        };
+        Some((length, n.saturating_mul(times)))
+    });
+    chunks.collect()
+}
+
+/// Floating-point operations an evaluation token at a length: the forward third of
+/// [`flops_per_token`], at this length.
+fn eval_flops_per_token(m: &model::Config, length: u64) -> f64 {
+    2.0 * m.num_parameters() as f64
+        + 2.0 * m.layers as f64 * m.heads as f64 * m.head_dim as f64 * length as f64
 }
 
 /// Floating-point operations a training token: 6 N + 6 layers heads head_dim seq_len, forward

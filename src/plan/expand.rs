@@ -339,6 +339,7 @@ mod tests {
     use super::*;
     use crate::diag::Source;
     use crate::spec::node;
+    use crate::spec::types::Freq;
 
     fn expand_text(text: &str) -> (Vec<PointDocument>, Vec<Diagnostic>) {
         let source = Arc::new(Source { name: "s.toml".into(), text: text.into() });
@@ -359,7 +360,10 @@ mod tests {
         assert!(found.is_empty(), "{found:?}");
         let names: Vec<_> = points[0].spec.config.iter().map(|c| c.name.clone().unwrap()).collect();
         assert_eq!(names, ["geo", "h_a0.1_t100k", "h_a0.1_t200k", "h_a0.2_t100k", "h_a0.2_t200k"]);
-        assert_eq!(points[0].spec.config[1].freq.as_deref(), Some("mix(alpha=0.1, t=100k)"));
+        assert_eq!(
+            points[0].spec.config[1].freq,
+            Some(Freq::Same("mix(alpha=0.1, t=100k)".into()))
+        );
         assert_eq!(points[0].name, None);
     }
 

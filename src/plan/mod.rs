@@ -5,14 +5,19 @@
 //! what must be read from disk is asked for through [`Contents`].
 
 mod compare;
+mod controls;
+mod coverage;
 mod estimate;
 mod expand;
+mod freqs;
+mod layers;
 mod protocol;
 mod resolve;
 mod sweep;
 mod template;
-
-use serde_json::Value as Json;
+#[cfg(test)]
+mod tests;
+mod transforms;
 
 use crate::data;
 use crate::diag::{Diagnostic, any_error};
@@ -22,9 +27,12 @@ use crate::spec::node::Node;
 use crate::spec::types::Spec;
 
 pub use compare::{Origin, hold_fixed, origin, resolved_keys, resolved_toml};
+pub use coverage::{Chunks, Coverage, Missing, comparable};
 pub use estimate::{Estimate, estimate, flops_per_token};
+pub use freqs::ResolvedConfig;
+pub use layers::LayerSets;
 pub use protocol::{Contents, Identity, NUMERICS_VERSION, Protocol, eval_id};
-pub use resolve::{Resolved, ResolvedConfig, steps_problem};
+pub use resolve::{Resolved, steps_problem};
 
 /// Runs that a spec may expand to unless `--max-runs` says otherwise.
 pub const MAX_RUNS: u64 = 10_000;
@@ -151,6 +159,29 @@ pub struct Run<'p> {
     pub eval_id: String,
 }
 
+impl Point {
+    /// What the spec calls a transform, by its canonical expression; that itself if it is none
+    /// of the spec's.
+    #[must_use]
+    pub fn transform_name<'a>(&'a self, expression: &'a str) -> &'a str {
+        let transforms = &self.resolved.protocol.eval.transforms;
+        let own = transforms.iter().find(|t| t.expression == expression);
+        own.map_or(expression, |transform| transform.name.as_str())
+    }
+}
+
+impl Run<'_> {
+    /// The frequency sets to evaluate with at a length: as trained, or under a transform, by its
+    /// canonical expression. `None` if the spec does not ask for it there.
+    #[must_use]
+    pub fn sets(&self, transform: Option<&str>, length: u64) -> Option<&LayerSets> {
+        let Some(transform) = transform else { return Some(&self.config.freq) };
+        let transforms = &self.point.resolved.protocol.eval.transforms;
+        let index = transforms.iter().position(|t| t.expression == transform)?;
+        self.config.transformed.get(index)?.get(&length).map(std::sync::Arc::as_ref)
+    }
+}
+
 impl Plan {
     /// Hashes the content that the spec names.
     ///
@@ -211,7 +242,7 @@ impl Plan {
                 protocol: point.protocol_id.clone(),
                 seq_len: protocol.train.seq_len,
                 lengths: chunks.collect(),
-                transforms: Vec::new(),
+                transforms: protocol.eval.transforms.clone(),
                 training: point.identity.training.clone(),
                 evaluation: point.identity.evaluation.clone(),
                 configs: configs.collect(),
@@ -230,12 +261,4 @@ impl Plan {
             ),
         }
     }
-}
-
-/// The evaluation part with only some lengths and chunks, for the id of what a run holds.
-#[must_use]
-pub fn evaluation_of(evaluation: &Json, chunks: &std::collections::BTreeMap<u64, Json>) -> Json {
-    let mut part = evaluation.clone();
-    part["chunks"] = chunks.iter().map(|(l, c)| (l.to_string(), c.clone())).collect();
-    part
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
+use super::coverage::Coverage;
 use crate::data::{self, SplitKind};
 use crate::{canonical, eval, model, train};
 
@@ -58,7 +59,7 @@ impl Contents for data::ContentHashes {
 pub struct Identity {
     /// Model, initial weights, train data, tokenizer, schedule, precision.
     pub training: Json,
-    /// Validation data, lengths, chunks, slicing.
+    /// Validation data, lengths, chunks, slicing, transforms.
     pub evaluation: Json,
 }
 
@@ -78,17 +79,12 @@ impl Protocol {
         });
         let evaluation = json!({
             "data": contents.split(&self.data, SplitKind::Validation)?,
-            "chunks": chunks_by_length(&self.eval),
+            "chunks": null,
             "slicing": self.eval.slicing,
         });
+        let evaluation = Coverage::of(&self.eval).of_part(&evaluation);
         Ok(Identity { training, evaluation })
     }
-}
-
-/// Chunks a length, as ids and lock.json have them: `{"2048": 10}`, `"all"` for all.
-fn chunks_by_length(eval: &eval::Config) -> Json {
-    let chunks = eval.chunks.map_or(json!("all"), |n| json!(n));
-    eval.lengths.iter().map(|length| (length.to_string(), chunks.clone())).collect()
 }
 
 impl Identity {

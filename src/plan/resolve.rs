@@ -3,8 +3,8 @@
 
 use crate::data::OrderKind;
 use crate::data::{self, Source, Split, SplitKind};
-use crate::diag::{Diagnostic, Severity};
-use crate::freq::{self, FrequencySet};
+use crate::diag::Diagnostic;
+use crate::freq::RopeDtype;
 use crate::optim::Decay;
 use crate::results::{Guard, Rule, SeedShare, WinRule};
 use crate::spec::node::Node;
@@ -14,7 +14,9 @@ use crate::train::Precision;
 use crate::{eval, model, train};
 
 use super::expand::PointDocument;
+use super::freqs::{self, ResolvedConfig};
 use super::protocol::Protocol;
+use super::transforms::Transform;
 
 /// A sweep point with nothing left open.
 #[derive(Debug)]
@@ -25,19 +27,10 @@ pub struct Resolved {
     pub protocol: Protocol,
     /// The frequency sets, in the spec's order.
     pub configs: Vec<ResolvedConfig>,
+    /// How frequencies are rounded to f32: part of the sets.
+    pub rope_dtype: RopeDtype,
     /// The rendered document: where each value came from.
     pub document: Node,
-}
-
-/// A named frequency set with what it is compared to.
-#[derive(Debug, Clone)]
-pub struct ResolvedConfig {
-    /// Config name.
-    pub name: String,
-    /// Name of its baseline; its own for a baseline.
-    pub baseline: String,
-    /// The evaluated expression.
-    pub freq: FrequencySet,
 }
 
 /// The win rule of a spec with its defaults. The guard's default length is the training length;
@@ -56,7 +49,7 @@ pub fn win_rule(spec: &Spec, seq_len: u64, lengths: &[u64]) -> WinRule {
             .primary_length
             .or_else(|| lengths.iter().copied().max())
             .unwrap_or(seq_len),
-        transform: None,
+        transform: win.transform.clone(),
         guard: lengths.contains(&guard.length).then_some(guard),
         max_std_over_gap: win.max_std_over_gap.unwrap_or(0.5),
         min_seeds_better: SeedShare::try_from(share).unwrap_or(SeedShare { num: 2, den: 3 }),
@@ -68,19 +61,24 @@ pub fn resolve(point: PointDocument, found: &mut Vec<Diagnostic>) -> Option<Reso
     let PointDocument { name, document, spec } = point;
     let model = model_config(&spec);
     let train = train_config(&spec);
-    let eval = eval_config(&spec);
+    let mut eval = eval_config(&spec);
     let data = data_config(&document, &spec, found);
     let init_from = spec.model.init_from.as_deref().and_then(|text| {
         let node = document.at(&["model", "init_from"])?;
         let path = load::resolve_path(node, text);
         files::existing_file(node, &path, found).then_some(path)
     });
-    let configs = configs(&document, &spec, model.as_ref(), train.as_ref(), eval.as_ref(), found);
+    let setting = freqs::Setting::new(&spec, model.as_ref(), train.as_ref(), eval.as_ref())?;
+    let (configs, transforms) = freqs::configs(&document, &spec, &setting, found);
+    if let Some(eval) = &mut eval {
+        eval.transforms = transforms.iter().map(Transform::declared).collect();
+    }
     let (model, train, eval, data, configs) = (model?, train?, eval?, data?, configs?);
     tokenizer_fits(&document, &model, &data, found);
     steps(&document, &train, &data, found);
     let protocol = Protocol { model, init_from, data, train, eval };
-    Some(Resolved { name, protocol, configs, document })
+    let rope_dtype = spec.model.rope_dtype.unwrap_or_default();
+    Some(Resolved { name, protocol, configs, rope_dtype, document })
 }
 
 fn to_usize(n: u64) -> Option<usize> {
@@ -134,6 +132,7 @@ fn eval_config(spec: &Spec) -> Option<eval::Config> {
             Chunks::All => None,
         },
         slicing: spec.eval.slicing.unwrap_or(eval::Slicing::Sequential),
+        transforms: Vec::new(),
     })
 }
 
@@ -254,130 +253,5 @@ pub fn steps_problem(train: &train::Config, tokens: u64) -> Option<String> {
                 train.epochs
             )
         })
-    }
-}
-
-fn configs(
-    document: &Node,
-    spec: &Spec,
-    model: Option<&model::Config>,
-    train: Option<&train::Config>,
-    eval: Option<&eval::Config>,
-    found: &mut Vec<Diagnostic>,
-) -> Option<Vec<ResolvedConfig>> {
-    // A broken model shape must not hide a broken expression: most are checked at any head_dim.
-    let head_dim = model.map_or(64, |m| m.head_dim);
-    let context = freq::Context {
-        head_dim: u32::try_from(head_dim).ok()?,
-        train_len: train.map(|t| t.seq_len),
-        target_len: eval.and_then(|e| e.lengths.iter().copied().max()),
-        seq_len: None,
-        rope_dtype: freq::RopeDtype::F32,
-    };
-    let first = spec.config.first().and_then(|c| c.name.clone());
-    let experiment_baseline = spec.experiment.baseline.clone().or(first);
-    let mut resolved = Vec::new();
-    let mut checks = Vec::new();
-    let mut complete = true;
-    for (i, config) in spec.config.iter().enumerate() {
-        let (Some(name), Some(text)) = (&config.name, &config.freq) else {
-            complete = false;
-            continue;
-        };
-        // A template that could not be rendered is told already.
-        if text.contains("{{") {
-            complete = false;
-            continue;
-        }
-        let index = i.to_string();
-        let node = document.at(&["config", &index, "freq"])?;
-        match freq::evaluate(text, &context) {
-            Ok(set) if set.inv_freq.len() != head_dim / 2 => {
-                complete = false;
-                found.push(
-                    Diagnostic::error(
-                        "freq::context",
-                        format!(
-                            "{} of {} frequencies: this xp does not train partial rotary",
-                            set.inv_freq.len(),
-                            head_dim / 2
-                        ),
-                    )
-                    .at(node.place.clone(), "partial rotary")
-                    .help("p_rope(...) stops channels and keeps their number"),
-                );
-            }
-            Ok(set) => {
-                checks.extend(set.checks.iter().map(|check| (name, node, check.clone())));
-                let baseline = config.baseline.clone().or_else(|| experiment_baseline.clone())?;
-                resolved.push(ResolvedConfig { name: name.clone(), baseline, freq: set });
-            }
-            Err(errors) => {
-                complete = false;
-                found.extend(errors.into_iter().map(|e| freq_error(node, e)));
-            }
-        }
-    }
-    found.extend(grouped(checks));
-    same_sets(document, &resolved, found);
-    complete.then_some(resolved)
-}
-
-/// What the checks of all sets found; one table with many configs is told once, by its first.
-fn grouped(checks: Vec<(&String, &Node, freq::Check)>) -> Vec<Diagnostic> {
-    let mut groups: Vec<(Diagnostic, Vec<&String>)> = Vec::new();
-    for (name, node, check) in checks {
-        let severity = match check.severity {
-            freq::Severity::Warning => Severity::Warning,
-            freq::Severity::Info => Severity::Note,
-        };
-        let place = node.inside(check.span);
-        let same = |d: &Diagnostic| d.code == check.code && d.places[0].0 == place;
-        if let Some((_, others)) = groups.iter_mut().find(|(d, _)| same(d)) {
-            others.push(name);
-        } else {
-            let message = format!("{name}: {}", check.message);
-            let diagnostic = Diagnostic::new(check.code, severity, message).at(place, "");
-            groups.push((diagnostic, Vec::new()));
-        }
-    }
-    let told = groups.into_iter().map(|(diagnostic, others)| match others.as_slice() {
-        [] => diagnostic,
-        [one] => diagnostic.help(format!("likewise {one}")),
-        [first, .., last] => {
-            diagnostic.help(format!("likewise {} more, {first} to {last}", others.len()))
-        }
-    });
-    told.collect()
-}
-
-/// An error inside an expression, at its place in the TOML file.
-fn freq_error(node: &Node, error: freq::Error) -> Diagnostic {
-    let diagnostic =
-        Diagnostic::error(error.code, error.message).at(node.inside(error.span), error.label);
-    match error.help {
-        Some(help) => diagnostic.help(help),
-        None => diagnostic,
-    }
-}
-
-fn same_sets(document: &Node, configs: &[ResolvedConfig], found: &mut Vec<Diagnostic>) {
-    for (i, config) in configs.iter().enumerate() {
-        let Some(first) = configs[..i].iter().position(|c| c.freq.vec_id == config.freq.vec_id)
-        else {
-            continue;
-        };
-        found.push(
-            Diagnostic::warning(
-                "freq::same-set",
-                format!(
-                    "`{}` and `{}` are the same frequency set",
-                    configs[first].name, config.name
-                ),
-            )
-            .at(document.place_of(&["config", &i.to_string(), "freq"]), "same numbers")
-            .at(document.place_of(&["config", &first.to_string(), "freq"]), "as here")
-            .help("it is trained once and reported under both names"),
-        );
     }
 }

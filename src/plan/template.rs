@@ -135,6 +135,9 @@ impl Engine {
         if let Some(name) = undefined.first() {
             let known: Vec<&str> = vars.keys().map(String::as_str).collect();
             let help = match nearest(name, known.iter().copied()) {
+                None if name == "trained" => {
+                    "the trained set of a transform stands in single braces: {trained}".into()
+                }
                 Some(near) => format!("did you mean `{near}`?"),
                 None if known.is_empty() => "no sweep defines a variable here".into(),
                 None => format!("the variables here are {}", known.join(", ")),

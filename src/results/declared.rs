@@ -79,7 +79,7 @@ pub struct Point {
 }
 
 /// A transform of the trained frequencies for evaluation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Transform {
     /// What reports call it.
     pub name: String,

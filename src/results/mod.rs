@@ -21,7 +21,7 @@ pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
 pub use listing::{Entry, Listing, Problem, all_records, list};
 pub use lock::{changed_keys, comparable_evaluation};
 pub use record::{
-    Attempt, ChunkLoss, DataIdentity, Evaluation, Frequencies, PositionLoss, Provenance, Record,
-    Status, Step, Training,
+    Attempt, ChunkLoss, DataIdentity, Evaluation, Frequencies, LayerFrequencies, PositionLoss,
+    Provenance, Record, Status, Step, Training,
 };
 pub use store::ErrorKind;

@@ -69,14 +69,26 @@ impl Record {
 pub struct Frequencies {
     /// Canonical expression.
     pub expression: String,
-    /// The `head_dim / 2` angular frequencies, in radians a position.
+    /// The angular frequencies, in radians a position, of the first layer.
     pub inv_freq: Vec<f64>,
-    /// Factor on both cos and sin.
+    /// Factor on both cos and sin, of the first layer.
     pub attention_scale: f64,
     /// Hash of the canonical expression and its context.
     pub expr_id: String,
     /// Hash of the f32 bytes: what decides "the same set".
     pub vec_id: String,
+    /// The sets by kind of layer; `None` if all layers have one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub layers: Option<LayerFrequencies>,
+}
+
+/// The frequency sets of a run whose layers are of two kinds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct LayerFrequencies {
+    /// The letters L (`local`) and G (`global`), repeated over the layers.
+    pub pattern: String,
+    /// The set of each kind, by its key in the spec.
+    pub sets: BTreeMap<String, Frequencies>,
 }
 
 /// What a finished (or diverged) training was.

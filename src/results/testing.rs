@@ -78,6 +78,7 @@ pub(crate) fn record(config: &str, seed: u64, ppl: &[(u64, f64)]) -> Record {
             attention_scale: 1.0,
             expr_id: format!("expr-{config}"),
             vec_id: format!("vec-{config}"),
+            layers: None,
         }),
         status: Status::Done,
         train: Some(Training { steps: 762, tokens: 49_938_432, final_loss: Some(1.9) }),

@@ -3,18 +3,19 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::executor::{Executor, Job, Session, Start};
+use super::evaluate::{Outcome, evaluate};
+use super::executor::{Executor, Job, Start};
 use super::interpret::Observer;
 use super::provenance::Log;
-use super::state::{Inspection, State, chunks_of, chunks_to_do, union_of};
+use super::state::{Inspection, State};
 use super::{Error, executor};
 use crate::data::{Order, TokenStream};
-use crate::plan::{Run, eval_id, evaluation_of};
+use crate::fs;
+use crate::plan::{Coverage, Run, comparable, eval_id};
 use crate::results::store::{self, TrainLog};
-use crate::results::{DataIdentity, Frequencies, Record, RunDir, Status, Step, Training};
+use crate::results::{DataIdentity, Record, RunDir, Status, Step, Training};
 use crate::train::checkpoint::{self, Owner};
 use crate::train::weights;
-use crate::{eval, fs};
 
 /// How one run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -190,18 +191,18 @@ fn train(
     };
     // A run trained again because its weights were not kept holds its evaluation already.
     let held = inspection.record.as_ref().and_then(|record| record.evaluation.as_ref());
-    let Some(evaluated) = evaluate(context, held, session.as_mut(), observer)? else {
+    let outcome = Outcome { training, data: data_identity(context) };
+    if !evaluate(context, held, &outcome, session.as_mut(), observer)? {
         log.end(context.steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: context.steps });
-    };
-    finish(context, training, data_identity(context), &evaluated)?;
+    }
     log.end(context.steps, "done")?;
     checkpoint::clear(&dir.checkpoint())?;
     Ok(Ending::Done)
 }
 
 /// Appends `len` tokens from `start`, which are there: rows and chunks are cut to fit.
-fn read_into(stream: &TokenStream, start: u64, len: u64, out: &mut Vec<u32>) {
+pub(super) fn read_into(stream: &TokenStream, start: u64, len: u64, out: &mut Vec<u32>) {
     let at = out.len();
     out.resize(at + usize::try_from(len).expect("a row fits into memory"), 0);
     assert!(stream.copy_to(start, &mut out[at..]), "rows and chunks end inside the stream");
@@ -241,7 +242,7 @@ fn diverged(
         Training { steps: step + 1, tokens: protocol.tokens(step + 1), final_loss: None };
     let mut record = new_record(context, Status::Diverged, training, data_identity(context));
     // Nothing was evaluated, so nothing of the evaluation is held.
-    let part = evaluation_of(&context.run.point.identity.evaluation, &[].into());
+    let part = Coverage::default().of_part(&context.run.point.identity.evaluation);
     record.eval_id = eval_id(&record.train_id, &part);
     record.evaluation = Some(part);
     store::write_record(context.dir, &record)?;
@@ -295,15 +296,18 @@ fn evaluate_only(
         log.source(source.clone());
     }
     let mut session = executor.open(&job(context), Start::Trained(weights))?;
-    let held = record.evaluation.clone();
-    let Some(evaluated) = evaluate(context, held.as_ref(), session.as_mut(), observer)? else {
+    let outcome = Outcome {
+        training: record.train.clone().expect("a trained run says what was trained"),
+        data: record.data.clone().unwrap_or_else(|| data_identity(context)),
+    };
+    let held = record.evaluation.as_ref();
+    if !evaluate(context, held, &outcome, session.as_mut(), observer)? {
         log.end(steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: steps });
-    };
-    let training = record.train.clone().expect("a trained run says what was trained");
-    let data = record.data.clone().unwrap_or_else(|| data_identity(context));
-    finish(context, training, data, &evaluated)?;
+    }
     log.end(steps, if source.is_some() { "taken-over" } else { "evaluated" })?;
+    // That of a training whose evaluation was interrupted.
+    checkpoint::clear(&dir.checkpoint())?;
     Ok(Ending::Done)
 }
 
@@ -332,11 +336,6 @@ fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
             copy(&from, &to)?;
         }
     }
-    let comparable = |evaluation: &serde_json::Value| {
-        let mut part = evaluation.clone();
-        part["chunks"] = serde_json::Value::Null;
-        part
-    };
     let wanted = comparable(&context.run.point.identity.evaluation);
     if record.evaluation.as_ref().map(comparable) == Some(wanted) {
         copy(&twin.eval(), &dir.eval())?;
@@ -344,57 +343,6 @@ fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
         record.evaluation = None;
     }
     Ok(record)
-}
-
-/// The evaluation part that a run holds after [`evaluate`].
-type Evaluated = serde_json::Value;
-
-/// Evaluates what is missing and writes eval.jsonl; `None` if a signal came.
-fn evaluate(
-    context: &Context<'_>,
-    held: Option<&serde_json::Value>,
-    session: &mut dyn Session,
-    observer: &mut dyn Observer,
-) -> Result<Option<Evaluated>, Error> {
-    let wanted_part = &context.run.point.identity.evaluation;
-    let held = held.map(chunks_of).unwrap_or_default();
-    let union = union_of(&held, &chunks_of(wanted_part));
-    // Lines of an attempt that was killed before run.json are the same as those made again.
-    let mut lines = if held.is_empty() { Vec::new() } else { store::read_eval(context.dir)? };
-    let validation = &context.streams.validation;
-    let todo = chunks_to_do(&union, &lines, validation.len());
-    let train_len = context.run.point.resolved.protocol.train.seq_len;
-    let mut tokens = Vec::new();
-    for (i, &(length, chunk)) in todo.iter().enumerate() {
-        if context.stop.load(Ordering::Relaxed) {
-            return Ok(None);
-        }
-        observer.evaluating(length, i, todo.len());
-        tokens.clear();
-        read_into(validation, chunk * length, length, &mut tokens);
-        let losses = session.losses(&tokens)?;
-        lines.push(eval::chunk_loss(length, chunk, &losses, train_len));
-    }
-    store::write_eval(context.dir, &lines)?;
-    let chunks = union
-        .into_iter()
-        .map(|(length, n)| (length, n.map_or("all".into(), serde_json::Value::from)))
-        .collect();
-    Ok(Some(evaluation_of(wanted_part, &chunks)))
-}
-
-fn finish(
-    context: &Context<'_>,
-    training: Training,
-    data: DataIdentity,
-    evaluation: &Evaluated,
-) -> Result<(), Error> {
-    let lines = store::read_eval(context.dir)?;
-    let mut record = new_record(context, Status::Done, training, data);
-    record.eval_id = eval_id(&record.train_id, evaluation);
-    record.eval = eval::evaluations(&lines, &chunks_of(evaluation));
-    record.evaluation = Some(evaluation.clone());
-    Ok(store::write_record(context.dir, &record)?)
 }
 
 fn data_identity(context: &Context<'_>) -> DataIdentity {
@@ -406,13 +354,13 @@ fn data_identity(context: &Context<'_>) -> DataIdentity {
     }
 }
 
-fn new_record(
+pub(super) fn new_record(
     context: &Context<'_>,
     status: Status,
     training: Training,
     data: DataIdentity,
 ) -> Record {
-    let (run, freq) = (context.run, &context.run.config.freq);
+    let run = context.run;
     Record {
         schema: Record::SCHEMA,
         train_id: run.train_id.clone(),
@@ -422,13 +370,7 @@ fn new_record(
         point: run.point.resolved.name.clone(),
         config: run.config.name.clone(),
         seed: run.seed,
-        freq: Some(Frequencies {
-            expression: freq.expression.clone(),
-            inv_freq: freq.inv_freq.clone(),
-            attention_scale: freq.attention_scale,
-            expr_id: freq.expr_id.clone(),
-            vec_id: freq.vec_id.clone(),
-        }),
+        freq: Some(run.config.freq.recorded()),
         status,
         train: Some(training),
         data: Some(data),

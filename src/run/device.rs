@@ -3,7 +3,7 @@
 use super::executor::{Error, Executor, Job, Session, Start};
 use crate::model::{self, Layout, Rope, Transformer};
 use crate::ops::{self, Backend};
-use crate::plan::Protocol;
+use crate::plan::{LayerSets, Protocol};
 use crate::train::checkpoint::State;
 use crate::train::{Precision, StepNumbers, Trainer, weights};
 
@@ -48,10 +48,7 @@ impl Executor for Cpu {
 
     fn open(&mut self, job: &Job<'_>, start: Start) -> Result<Box<dyn Session>, Error> {
         let protocol = job.protocol;
-        let rope = Rope {
-            inv_freq: job.freq.inv_freq_f32(),
-            attention_scale: job.freq.attention_scale as f32,
-        };
+        let rope = rope(job.freq)?;
         let backend = self.backend.clone();
         let (model, train) = (&protocol.model, &protocol.train);
         Ok(match start {
@@ -75,6 +72,15 @@ impl Executor for Cpu {
     }
 }
 
+/// The numbers that a model is given.
+fn rope(freq: &LayerSets) -> Result<Rope, Error> {
+    let set = freq.first();
+    if freq.used().any(|other| other.vec_id != set.vec_id) {
+        return Err(Error::Environment("layers of two kinds cannot be computed here yet".into()));
+    }
+    Ok(Rope { inv_freq: set.inv_freq_f32(), attention_scale: set.attention_scale as f32 })
+}
+
 impl<B: Backend> Session for Trainer<B> {
     fn step(&mut self, tokens: &[u32]) -> Result<StepNumbers, Error> {
         Ok(Trainer::step(self, tokens)?)
@@ -94,6 +100,10 @@ impl<B: Backend> Session for Trainer<B> {
 
     fn layout(&self) -> &Layout {
         Trainer::layout(self)
+    }
+
+    fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
+        Ok(self.set_rope(&rope(freq)?)?)
     }
 
     fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
@@ -128,6 +138,10 @@ impl<B: Backend> Session for Evaluator<B> {
 
     fn layout(&self) -> &Layout {
         self.model.layout()
+    }
+
+    fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
+        Ok(self.model.set_rope(&rope(freq)?)?)
     }
 
     fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {

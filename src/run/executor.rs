@@ -4,9 +4,8 @@
 //! losses are a formula of the run makes everything around the arithmetic testable in
 //! milliseconds.
 
-use crate::freq::FrequencySet;
 use crate::model::Layout;
-use crate::plan::Protocol;
+use crate::plan::{LayerSets, Protocol};
 use crate::train::StepNumbers;
 use crate::train::checkpoint::State;
 
@@ -25,8 +24,8 @@ pub enum Error {
 pub struct Job<'a> {
     /// The protocol.
     pub protocol: &'a Protocol,
-    /// The frequency set.
-    pub freq: &'a FrequencySet,
+    /// The frequency sets that are trained.
+    pub freq: &'a LayerSets,
     /// The seed.
     pub seed: u64,
     /// Steps of the whole run.
@@ -87,6 +86,12 @@ pub trait Session {
 
     /// Names and shapes of the weights.
     fn layout(&self) -> &Layout;
+
+    /// Other frequencies for the evaluation from here on.
+    ///
+    /// # Errors
+    /// Sets that do not fit the model; a device that fails.
+    fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error>;
 
     /// The losses of one evaluation chunk: `tokens.len() - 1` values, nats.
     ///

@@ -47,8 +47,8 @@ pub trait Observer: data::Progress {
     fn training(&mut self, _run: &Run<'_>, _from: u64, _steps: u64) {}
     /// A step is done.
     fn step(&mut self, _step: &Step, _steps: u64, _tokens: u64, _took: Duration) {}
-    /// A chunk is about to be evaluated.
-    fn evaluating(&mut self, _length: u64, _chunk: usize, _of: usize) {}
+    /// A chunk is about to be evaluated, as trained or under a transform.
+    fn evaluating(&mut self, _transform: Option<&str>, _length: u64, _chunk: usize, _of: usize) {}
     /// The run ended; its record, if it has one.
     fn run_ends(&mut self, _run: &Run<'_>, _ending: &Ending, _record: Option<&Record>) {}
 }

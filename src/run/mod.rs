@@ -6,6 +6,7 @@
 
 mod carry;
 mod device;
+mod evaluate;
 pub mod executor;
 mod interpret;
 mod provenance;

@@ -1,10 +1,8 @@
 //! What is on disk of a run, and what that leaves to do.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use serde_json::Value as Json;
-
-use crate::plan::Run;
+use crate::plan::{Coverage, Missing, Run, comparable};
 use crate::results::{ChunkLoss, Layout, Record, RunDir, Status, all_records, store};
 use crate::train::checkpoint;
 
@@ -128,7 +126,7 @@ pub fn inspect(run: &Run<'_>, dir: &RunDir, index: &Index) -> Result<Inspection,
         return Ok(match record.status {
             Status::Diverged => with_record(State::Done, "diverged".into()),
             Status::Failed => with_record(State::Todo, "failed before".into()),
-            _ => match missing(&record, &run.point.identity.evaluation) {
+            _ => match missing(&record, run) {
                 missing if missing.is_empty() => with_record(State::Done, "complete".into()),
                 missing if dir.weights().exists() => with_record(
                     State::Evaluate,
@@ -162,6 +160,16 @@ fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::E
     if record.train_id != run.train_id {
         let mut keys = Vec::new();
         match &record.freq {
+            Some(freq)
+                if freq.vec_id != run.config.freq.vec_id
+                    && freq.expr_id == run.config.freq.expr_id =>
+            {
+                keys.push(format!(
+                    "freq: {} gives other numbers than then (vec_id {} -> {}): rope_dtype, or the \
+                     arithmetic of this xp, is another",
+                    freq.expression, freq.vec_id, run.config.freq.vec_id
+                ));
+            }
             Some(freq) if freq.vec_id != run.config.freq.vec_id => {
                 keys.push(format!("freq: {} -> {}", freq.expression, run.config.freq.expression));
             }
@@ -176,10 +184,8 @@ fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::E
         return Err(Conflict::OtherRun { run: name(), keys: keys.join("; ") }.into());
     }
     if let Some(held) = &record.evaluation {
-        let (mut held, mut wanted) = (held.clone(), run.point.identity.evaluation.clone());
-        held["chunks"] = Json::Null;
-        wanted["chunks"] = Json::Null;
-        let differences = crate::canonical::differences(&held, &wanted);
+        let wanted = comparable(&run.point.identity.evaluation);
+        let differences = crate::canonical::differences(&comparable(held), &wanted);
         if !differences.is_empty() {
             let keys: Vec<String> = differences.iter().map(ToString::to_string).collect();
             return Err(Conflict::OtherEvaluation { run: name(), keys: keys.join("; ") }.into());
@@ -188,100 +194,64 @@ fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::E
     Ok(())
 }
 
-/// Chunks a length asked for by the canonical evaluation part; `None` is all.
-#[must_use]
-pub fn chunks_of(evaluation: &Json) -> BTreeMap<u64, Option<u64>> {
-    let chunks = evaluation["chunks"].as_object().into_iter().flatten();
-    chunks.filter_map(|(length, n)| Some((length.parse().ok()?, n.as_u64()))).collect()
+/// What a record lacks of the evaluation that is asked for: `length 512`, `length 64 (4 of 8
+/// chunks)`, `yarn8 at 512`.
+fn missing(record: &Record, run: &Run<'_>) -> Vec<String> {
+    let held = record.evaluation.as_ref().map(Coverage::read).unwrap_or_default();
+    let wanted = Coverage::read(&run.point.identity.evaluation);
+    let told =
+        held.missing(&wanted).into_iter().map(|Missing { transform, length, held, wanted }| {
+            let place = match transform {
+                None => format!("length {length}"),
+                Some(expression) => format!("{} at {length}", run.point.transform_name(expression)),
+            };
+            let count = |n: Option<u64>| n.map_or("all".into(), |n| n.to_string());
+            match held {
+                Some(have) => format!("{place} ({} of {} chunks)", count(have), count(wanted)),
+                None => place,
+            }
+        });
+    told.collect()
 }
 
-/// The larger of two wishes for chunks, length by length.
-#[must_use]
-pub fn union_of(
-    a: &BTreeMap<u64, Option<u64>>,
-    b: &BTreeMap<u64, Option<u64>>,
-) -> BTreeMap<u64, Option<u64>> {
-    let mut union = a.clone();
-    for (&length, &n) in b {
-        union
-            .entry(length)
-            .and_modify(|held| *held = if covers(*held, n) { *held } else { n })
-            .or_insert(n);
-    }
-    union
-}
-
-fn covers(held: Option<u64>, wanted: Option<u64>) -> bool {
-    match (held, wanted) {
-        (None, _) => true,
-        (Some(_), None) => false,
-        (Some(held), Some(wanted)) => held >= wanted,
-    }
-}
-
-/// What a record lacks of the evaluation that is asked for: `512`, `64 (4 of 8 chunks)`.
-fn missing(record: &Record, evaluation: &Json) -> Vec<String> {
-    let held = record.evaluation.as_ref().map(chunks_of).unwrap_or_default();
-    let mut missing = Vec::new();
-    for (length, wanted) in chunks_of(evaluation) {
-        match held.get(&length) {
-            Some(&have) if covers(have, wanted) => {}
-            Some(have) => missing.push(format!(
-                "length {length} ({} of {} chunks)",
-                have.map_or("all".into(), |n| n.to_string()),
-                wanted.map_or("all".into(), |n| n.to_string())
-            )),
-            None => missing.push(format!("length {length}")),
-        }
-    }
-    missing
-}
-
-/// The chunks to evaluate: those asked for that fit into the tokens and are not there yet.
+/// The chunks to evaluate under one transform, as (length, chunk): those asked for that fit into
+/// the tokens and are not there yet.
 #[must_use]
 pub fn chunks_to_do(
+    transform: Option<&str>,
     wanted: &BTreeMap<u64, Option<u64>>,
     lines: &[ChunkLoss],
     validation_tokens: u64,
 ) -> Vec<(u64, u64)> {
+    let of_transform = lines.iter().filter(|line| line.transform.as_deref() == transform);
+    let there: BTreeSet<(u64, u64)> = of_transform.map(|line| (line.length, line.chunk)).collect();
     let mut todo = Vec::new();
     for (&length, &limit) in wanted {
         let fitting = validation_tokens / length;
-        for chunk in 0..limit.map_or(fitting, |n| n.min(fitting)) {
-            if !lines.iter().any(|line| line.length == length && line.chunk == chunk) {
-                todo.push((length, chunk));
-            }
-        }
+        let chunks = 0..limit.map_or(fitting, |n| n.min(fitting));
+        todo.extend(chunks.map(|chunk| (length, chunk)).filter(|chunk| !there.contains(chunk)));
     }
     todo
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn wishes_for_chunks_unite_to_the_larger() {
-        let a = chunks_of(&json!({"chunks": {"64": 4, "128": "all"}}));
-        let b = chunks_of(&json!({"chunks": {"64": 8, "128": 2, "256": 1}}));
-        let union = union_of(&a, &b);
-        assert_eq!(union, BTreeMap::from([(64, Some(8)), (128, None), (256, Some(1))]));
-        assert_eq!(union, union_of(&b, &a));
-    }
 
     #[test]
     fn only_chunks_that_fit_and_are_not_there_are_to_do() {
         let wanted = BTreeMap::from([(4, Some(3)), (8, None), (16, Some(2))]);
-        let line = ChunkLoss {
+        let line = |transform: Option<&str>, chunk| ChunkLoss {
             length: 4,
-            transform: None,
-            chunk: 1,
+            transform: transform.map(str::to_owned),
+            chunk,
             tokens: 3,
             loss: None,
             positions: vec![],
         };
-        assert_eq!(chunks_to_do(&wanted, &[line], 20), [(4, 0), (4, 2), (8, 0), (8, 1), (16, 0)]);
+        let lines = [line(None, 1), line(Some("t"), 0)];
+        let todo = |transform| chunks_to_do(transform, &wanted, &lines, 20);
+        assert_eq!(todo(None), [(4, 0), (4, 2), (8, 0), (8, 1), (16, 0)]);
+        assert_eq!(todo(Some("t")), [(4, 1), (4, 2), (8, 0), (8, 1), (16, 0)]);
     }
 }

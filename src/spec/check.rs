@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::names;
 use super::node::Node;
-use super::types::{Config, Spec};
+use super::types::{Config, Freq, Spec};
 use super::walk::nearest;
 use crate::diag::{Diagnostic, Place};
 use crate::results::SeedShare;
@@ -24,6 +24,8 @@ pub fn check(document: &Node, spec: &Spec, complete: bool) -> Vec<Diagnostic> {
     batches(document, spec, &mut found);
     tokenizer_fits(document, spec, &mut found);
     data_sources(document, spec, complete, &mut found);
+    layer_patterns(document, spec, &mut found);
+    transform_names(document, spec, &mut found);
     report_lengths(document, spec, &mut found);
     found
 }
@@ -259,6 +261,78 @@ fn data_sources(document: &Node, spec: &Spec, complete: bool, found: &mut Vec<Di
             _ => {}
         }
     }
+}
+
+fn layer_patterns(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
+    for (i, config) in spec.config.iter().enumerate() {
+        let Some(Freq::PerLayer(freq)) = &config.freq else { continue };
+        let pattern = freq.pattern.as_str();
+        let bad = pattern.find(|c| c != 'L' && c != 'G');
+        if (pattern.is_empty() || bad.is_some()) && !pattern.contains("{{") {
+            let index = i.to_string();
+            let node = document.at(&["config", &index, "freq", "pattern"]);
+            let place = match (node, bad) {
+                (Some(node), Some(at)) => {
+                    let letter = pattern[at..].chars().next().map_or(1, char::len_utf8);
+                    node.inside(at..at + letter)
+                }
+                _ => document.place_of(&["config", &index, "freq", "pattern"]),
+            };
+            found.push(
+                Diagnostic::error("spec::bad-pattern", "a pattern of layers is letters L and G")
+                    .at(place, if bad.is_some() { "neither L nor G" } else { "no layer at all" })
+                    .help("\"LLLG\": three layers with `local`, one with `global`, and so on"),
+            );
+        }
+    }
+}
+
+fn transform_names(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
+    let transforms = spec.eval.transform.as_ref().map(|t| t.list()).unwrap_or_default();
+    let place = |keys: &[String]| {
+        // A named one stands at [i].freq; its name beside it.
+        let mut path = vec!["eval", "transform"];
+        path.extend(keys.iter().map(|key| if key == "freq" { "name" } else { key.as_str() }));
+        document.place_of(&path)
+    };
+    for (i, (name, _, keys)) in transforms.iter().enumerate() {
+        if name.trim().is_empty() || name.chars().any(char::is_control) {
+            found.push(
+                Diagnostic::error("spec::bad-name", "a transform needs a name to report it by")
+                    .at(place(keys), "no name"),
+            );
+        } else if let Some((_, _, first)) = transforms[..i].iter().find(|(n, _, _)| n == name) {
+            found.push(
+                Diagnostic::error(
+                    "spec::duplicate-transform",
+                    format!("two transforms are called `{name}`"),
+                )
+                .at(place(keys), "again")
+                .at(place(first), "first")
+                .help("give each transform its own name: { name = \"…\", freq = \"…\" }"),
+            );
+        }
+    }
+    let Some(wanted) = &spec.report.win.transform else { return };
+    let names: Vec<&str> = transforms.iter().map(|(name, _, _)| *name).collect();
+    if names.contains(&wanted.as_str()) || wanted.contains("{{") {
+        return;
+    }
+    let help = match nearest(wanted, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None if names.is_empty() => {
+            "declare it: [eval] transform = [{ name = \"…\", freq = \"…\" }]".into()
+        }
+        None => format!("the transforms are {}", names.join(", ")),
+    };
+    found.push(
+        Diagnostic::error(
+            "spec::unknown-transform",
+            format!("there is no transform `{wanted}` in [eval]"),
+        )
+        .at(document.place_of(&["report", "win", "transform"]), "the claim would be made under it")
+        .help(help),
+    );
 }
 
 fn report_lengths(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {

@@ -42,12 +42,18 @@ pub fn load(path: &Path, sets: &[String]) -> Result<Node, Error> {
     Ok(document)
 }
 
+/// The folder of the file that a value stands in; the working directory for one of `--set`.
+#[must_use]
+pub fn folder(node: &Node) -> PathBuf {
+    let source = &node.place.source.name;
+    let dir = if source == SET_SOURCE { None } else { Path::new(source).parent() };
+    dir.unwrap_or(Path::new("")).to_owned()
+}
+
 /// The path that a string value names, relative to the file that it stands in.
 #[must_use]
 pub fn resolve_path(node: &Node, text: &str) -> PathBuf {
-    let source = &node.place.source.name;
-    let dir = if source == SET_SOURCE { None } else { Path::new(source).parent() };
-    dir.unwrap_or(Path::new("")).join(text)
+    folder(node).join(text)
 }
 
 fn load_extended(

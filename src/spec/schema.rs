@@ -47,7 +47,10 @@ impl Transform for ForPeople {
             object.insert("pattern".into(), json!(pattern));
         }
         // Completeness is `xp check`'s, after `extends`; inline tables keep theirs.
-        let inline = |p: &Value| p.get("train_bpe").is_some() || p.get("as").is_some();
+        let inline = |p: &Value| {
+            let has = |key| p.get(key).is_some();
+            has("train_bpe") || has("as") || has("local") || (has("freq") && !has("sweep"))
+        };
         if !object.get("properties").is_some_and(inline) {
             object.remove("required");
         }

@@ -11,6 +11,7 @@ use serde::Deserialize;
 
 use crate::data::OrderKind;
 use crate::eval::Slicing;
+use crate::freq::RopeDtype;
 use crate::optim::Decay;
 use crate::results::Rule;
 use crate::train::Precision;
@@ -103,6 +104,9 @@ pub struct Model {
     pub tie_embeddings: Option<bool>,
     /// Start from these weights: a safetensors file with Hugging Face Llama names.
     pub init_from: Option<String>,
+    /// How frequencies are rounded to f32: once, or as the reciprocal of a rounded reciprocal,
+    /// for sets that other software takes as periods. Default: "f32".
+    pub rope_dtype: Option<RopeDtype>,
 }
 
 /// Text and tokenizer.
@@ -197,6 +201,9 @@ pub struct Eval {
     pub chunks: Option<Chunks>,
     /// How chunks are cut from the validation tokens. Default: "sequential".
     pub slicing: Option<Slicing>,
+    /// Evaluate besides with the trained frequencies changed: an expression with `{trained}`
+    /// where the trained set stands (`yarn({trained}, factor=8)`), or a list of such.
+    pub transform: Option<Transforms>,
 }
 
 /// A named frequency set.
@@ -205,8 +212,10 @@ pub struct Eval {
 pub struct Config {
     /// Name of the config and of its folder; may hold `{{ variables }}` of its sweep.
     pub name: Option<String>,
-    /// A frequency expression: `geo(theta=500k)`; may hold `{{ variables }}`.
-    pub freq: Option<String>,
+    /// A frequency expression: `geo(theta=500k)`; or one for each kind of layer:
+    /// `{ local = "geo(theta=10k)", global = "nope()", pattern = "LLLG" }`. May hold
+    /// `{{ variables }}`.
+    pub freq: Option<Freq>,
     /// The config to compare with. Default: the experiment's baseline. May hold `{{ variables }}`.
     pub baseline: Option<String>,
     /// One table, many configs: variables for the templates above.
@@ -267,6 +276,8 @@ pub struct Win {
     /// The length at which the claim is made. Default: the longest.
     #[schemars(range(min = 2, max = 16_777_216))]
     pub primary_length: Option<u64>,
+    /// The transform of [eval] under which the claim is made, by name. Default: as trained.
+    pub transform: Option<String>,
     /// Where a winner may not be much worse. Default: at most 1 % at the training length.
     pub guard: Option<Guard>,
     /// Rule "seeds": the larger std may be at most this times the gap. Default: 0.5.
@@ -323,6 +334,133 @@ impl JsonSchema for Tokenizer {
             },
             "required": ["train_bpe"],
             "additionalProperties": false
+        })
+    }
+}
+
+/// The frequencies of a model: of all its layers, or by kind of layer.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Freq {
+    /// All layers have this set.
+    Same(String),
+    /// Two kinds of layers.
+    PerLayer(PerLayer),
+}
+
+/// `{ local = "geo(theta=10k)", global = "nope()", pattern = "LLLG" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerLayer {
+    /// Expression of the layers `L`.
+    pub local: String,
+    /// Expression of the layers `G`.
+    pub global: String,
+    /// Letters L and G, repeated over the layers.
+    pub pattern: String,
+}
+
+impl JsonSchema for Freq {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Freq".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "object"],
+            "properties": {
+                "local": {
+                    "description": "The frequency expression of the layers L.",
+                    "type": "string"
+                },
+                "global": {
+                    "description": "The frequency expression of the layers G.",
+                    "type": "string"
+                },
+                "pattern": {
+                    "description": "Letters L and G, repeated over the layers: \"LLLG\".",
+                    "type": "string"
+                }
+            },
+            "required": ["local", "global", "pattern"],
+            "additionalProperties": false
+        })
+    }
+}
+
+/// One transform or several.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Transforms {
+    /// One.
+    One(String),
+    /// Several.
+    Many(Vec<Transform>),
+}
+
+/// An expression, called by its text or by a name.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+pub enum Transform {
+    /// Called by its text.
+    Plain(String),
+    /// Called by a name.
+    Named(NamedTransform),
+}
+
+/// `{ name = "yarn8", freq = "yarn({trained}, factor=8)" }`.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NamedTransform {
+    /// What reports call it.
+    pub name: String,
+    /// An expression with `{trained}` where the trained set stands.
+    pub freq: String,
+}
+
+impl Transforms {
+    /// Name and expression of each, and the keys from `eval.transform` to the expression.
+    #[must_use]
+    pub fn list(&self) -> Vec<(&str, &str, Vec<String>)> {
+        match self {
+            Self::One(text) => vec![(text, text, Vec::new())],
+            Self::Many(many) => {
+                let many = many.iter().enumerate().map(|(i, transform)| match transform {
+                    Transform::Plain(text) => (text.as_str(), text.as_str(), vec![i.to_string()]),
+                    Transform::Named(NamedTransform { name, freq }) => {
+                        (name.as_str(), freq.as_str(), vec![i.to_string(), "freq".into()])
+                    }
+                });
+                many.collect()
+            }
+        }
+    }
+}
+
+impl JsonSchema for Transforms {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Transforms".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "type": ["string", "array"],
+            "minItems": 1,
+            "items": {
+                "type": ["string", "object"],
+                "properties": {
+                    "name": {
+                        "description": "What reports call the transform.",
+                        "type": "string"
+                    },
+                    "freq": {
+                        "description": "An expression with {trained} where the trained set stands.",
+                        "type": "string"
+                    }
+                },
+                "required": ["name", "freq"],
+                "additionalProperties": false
+            }
         })
     }
 }

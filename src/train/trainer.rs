@@ -183,6 +183,14 @@ impl<B: Backend> Trainer<B> {
         Ok(out)
     }
 
+    /// Other frequencies for the evaluation.
+    ///
+    /// # Errors
+    /// As [`Transformer::set_rope`].
+    pub fn set_rope(&mut self, rope: &Rope) -> Result<(), Error> {
+        self.model.set_rope(rope)
+    }
+
     /// The losses of one evaluation chunk: `tokens.len() - 1` values, nats. Gives the training
     /// buffers back first: an evaluation may be much longer than a row.
     ///

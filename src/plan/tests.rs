@@ -1,0 +1,158 @@
+//! What a check says of whole comparisons, and what it costs nothing to get wrong quietly: ids.
+
+use std::path::Path;
+
+use super::{Checked, MAX_RUNS, Plan, check_document, resolved_toml};
+use crate::data::ContentHashes;
+use crate::diag::{Diagnostic, Severity};
+use crate::spec::load;
+
+fn check(set: &[&str]) -> (Option<Checked>, Vec<Diagnostic>) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/tiny.toml");
+    let set: Vec<String> = set.iter().map(|s| (*s).to_owned()).collect();
+    check_document(&load::load(&path, &set).expect("a document"), MAX_RUNS)
+}
+
+fn warnings(set: &[&str]) -> Vec<Diagnostic> {
+    let (checked, mut found) = check(set);
+    assert!(checked.is_some(), "{found:?}");
+    found.retain(|d| d.severity == Severity::Warning);
+    found
+}
+
+/// The warnings of one code about configs, given as the items of `[[config]]`.
+fn of_configs(code: &str, configs: &str) -> Vec<Diagnostic> {
+    let mut found = warnings(&["experiment.baseline=a", &format!("config=[{configs}]")]);
+    found.retain(|d| d.code == code);
+    found
+}
+
+const SIGMOID: &str = "sigmoid(theta=100k, steepness=8, midpoint=0.5, omf=0.3)";
+
+#[test]
+fn a_base_without_a_control_is_told_once_with_the_lines_to_add() {
+    let configs = format!(
+        "{{name=\"a\", freq=\"geo(theta=500k)\"}}, {{name=\"b\", freq=\"{SIGMOID}\"}}, \
+         {{name=\"c\", freq=\"scale({SIGMOID}, c=0.5)\"}}"
+    );
+    let found = of_configs("freq::base-confounded", &configs);
+    assert_eq!(found.len(), 1, "{found:?}");
+    let message = "b: base confounded with shape: no geo(theta=100k) control";
+    assert_eq!(found[0].message, message);
+    assert!(
+        found[0].help[0].contains("[[config]]\nname = \"geo_100k\"\nfreq = \"geo(theta=100k)\"")
+    );
+    assert_eq!(found[0].help[1], "likewise c");
+}
+
+#[test]
+fn one_table_with_several_bases_is_told_once_with_a_sweep_to_add() {
+    let sigmoid = SIGMOID.replace("100k", "{{ t }}");
+    let configs = format!(
+        "{{name=\"a\", freq=\"geo(theta=500k)\"}}, \
+         {{name=\"b{{{{ t }}}}\", freq=\"{sigmoid}\", sweep={{grid={{t=[\"20k\", \"1.5M\"]}}}}}}"
+    );
+    let found = of_configs("freq::base-confounded", &configs);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert!(found[0].message.ends_with("no geo(theta=20k, 1500k) control"), "{found:?}");
+    assert!(found[0].help[0].contains("theta = [\"20k\", \"1500k\"]"), "{found:?}");
+}
+
+#[test]
+fn a_plain_geo_or_a_baseline_of_the_same_base_is_a_control() {
+    let with = |other: &str| {
+        let configs = format!(
+            "{{name=\"a\", freq=\"geo(theta=500k)\"}}, {{name=\"b\", freq=\"{SIGMOID}\"}}, {other}"
+        );
+        of_configs("freq::base-confounded", &configs).len()
+    };
+    assert_eq!(with("{name=\"c\", freq=\"geo(theta=1e5)\"}"), 0);
+    // Something around it makes another shape of it.
+    assert_eq!(with("{name=\"c\", freq=\"scale(geo(theta=1e5), c=0.5)\"}"), 1);
+    // A table has no base.
+    assert_eq!(with("{name=\"c\", freq=\"table([1, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3])\"}"), 1);
+    let baseline = format!(
+        "{{name=\"a\", freq=\"{SIGMOID}\"}}, {{name=\"b\", freq=\"scale({SIGMOID}, c=0.5)\"}}"
+    );
+    assert_eq!(of_configs("freq::base-confounded", &baseline), []);
+}
+
+#[test]
+fn transforms_that_say_nothing_are_told() {
+    let codes = |transform: &str| {
+        let found = warnings(&[&format!("eval.transform={transform}")]);
+        found.iter().map(|d| d.code).collect::<Vec<_>>()
+    };
+    assert_eq!(codes("[\"scale({trained}, c=0.5)\"]"), Vec::<&str>::new());
+    assert_eq!(codes("[\"scale({trained}, c=1)\"]"), ["freq::no-effect"]);
+    assert_eq!(codes("[\"geo(theta=20k)\"]"), ["freq::ignores-trained"]);
+}
+
+#[test]
+fn transforms_reach_every_kind_of_layer_and_every_point() {
+    let (checked, found) = check(&[
+        "eval.transform=[\"scale({trained}, c={{ c }})\"]",
+        "sweep={grid={c=[0.5, 0.25]}}",
+        "config=[{name=\"geo\", freq={local=\"geo(theta=10k)\", global=\"geo(theta=20k)\", pattern=\"LG\"}}]",
+    ]);
+    let checked = checked.unwrap_or_else(|| panic!("{found:?}"));
+    let names: Vec<_> = checked.points.iter().filter_map(|p| p.name.as_deref()).collect();
+    assert_eq!(names, ["c=0.5", "c=0.25"]);
+    for (point, c) in checked.points.iter().zip([0.5, 0.25]) {
+        let transforms = &point.protocol.eval.transforms;
+        assert_eq!(transforms[0].expression, format!("scale@1({{trained}}, c={c})"));
+        let config = &point.configs[0];
+        for sets in config.transformed[0].values() {
+            for (set, trained) in sets.sets().iter().zip(config.freq.sets()) {
+                assert_eq!(set.inv_freq[3], c * trained.inv_freq[3]);
+            }
+            assert_eq!(sets.layers(), [0, 1]);
+        }
+    }
+}
+
+#[test]
+fn an_error_under_a_transform_is_told_once_at_its_place() {
+    // Frequencies above 2 pi: an error that only the trained sets bring about.
+    let (checked, found) = check(&["eval.transform=[\"scale({trained}, c=9)\"]"]);
+    assert!(checked.is_none());
+    let errors: Vec<_> = found.iter().filter(|d| d.severity == Severity::Error).collect();
+    assert_eq!(errors.len(), 1, "{errors:?}");
+    assert_eq!(errors[0].code, "freq::aliasing");
+    assert!(errors[0].message.starts_with("geo under scale({trained}, c=9)"), "{errors:?}");
+}
+
+#[test]
+fn what_resolved_prints_is_a_spec_with_the_same_ids() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/layers.toml");
+    let checked = |path: &Path| {
+        let (checked, found) =
+            check_document(&load::load(path, &[]).expect("a document"), MAX_RUNS);
+        checked.unwrap_or_else(|| panic!("{found:?}"))
+    };
+    let written = checked(&path);
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let printed = dir.path().join("resolved.toml");
+    std::fs::write(&printed, resolved_toml(&written, &written.points[0])).expect("writable");
+    let ids = |checked: Checked| {
+        let plan = Plan::new(checked, &mut ContentHashes::default()).expect("no files");
+        let ids = plan.runs().into_iter().map(|run| (run.train_id, run.eval_id));
+        ids.collect::<Vec<_>>()
+    };
+    assert_eq!(ids(checked(&printed)), ids(written));
+}
+
+#[test]
+fn ids_of_specs_without_new_keys_stay() {
+    let (checked, _) = check(&[]);
+    let plan = Plan::new(checked.expect("good"), &mut ContentHashes::default()).expect("no files");
+    let run = &plan.runs()[0];
+    assert_eq!(
+        [&run.point.protocol_id, &run.train_id, &run.eval_id],
+        [
+            "45f9e3a735cdbfd2f8fb9e2347691033",
+            "424290a2fa955fce760787b4be646fd4",
+            "b17fa7e4e5bf810d605893c88e7aae6a"
+        ]
+    );
+}

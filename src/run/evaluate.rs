@@ -1,0 +1,131 @@
+//! The evaluation of trained weights: as trained first, then transform by transform.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::Value as Json;
+
+use super::Error;
+use super::carry::{Context, new_record, read_into};
+use super::executor::Session;
+use super::interpret::Observer;
+use super::state::chunks_to_do;
+use crate::eval;
+use crate::plan::{Chunks, Coverage, eval_id};
+use crate::results::{ChunkLoss, DataIdentity, Status, Training, store};
+
+/// What run.json says of a run besides its evaluation.
+pub struct Outcome {
+    /// What was trained.
+    pub training: Training,
+    /// The token streams.
+    pub data: DataIdentity,
+}
+
+/// Evaluates what is missing, and writes eval.jsonl and run.json: after the frequencies as
+/// trained, and after every transform, so that a kill loses one of them at most. False if a
+/// signal came before all was done.
+pub fn evaluate(
+    context: &Context<'_>,
+    held: Option<&Json>,
+    outcome: &Outcome,
+    session: &mut dyn Session,
+    observer: &mut dyn Observer,
+) -> Result<bool, Error> {
+    let run = context.run;
+    let validation = &context.streams.validation;
+    // Lines of an attempt that was killed before run.json are the same as those made again.
+    let mut lines = if held.is_some() { store::read_eval(context.dir)? } else { Vec::new() };
+    let held = held.map(Coverage::read).unwrap_or_default();
+    let parts = parts(context, &held, &lines);
+    let mut covered = Coverage::default();
+    for part in &parts {
+        let there = held.0.get(&part.transform).cloned().unwrap_or_default();
+        let there = there.into_iter().filter(|(length, _)| part.chunks.contains_key(length));
+        covered.0.insert(part.transform.clone(), there.collect());
+    }
+    let of = parts.iter().map(|part| part.todo.len()).sum();
+    let last = parts.len() - 1;
+    let mut done = 0;
+    let mut set = run.config.freq.vec_id.as_str();
+    let mut tokens = Vec::new();
+    for (i, Part { transform, chunks, todo }) in parts.into_iter().enumerate() {
+        let name = transform.as_deref();
+        for (length, chunk) in &todo {
+            if context.stop.load(Ordering::Relaxed) {
+                return Ok(false);
+            }
+            observer.evaluating(name.map(|t| run.point.transform_name(t)), *length, done, of);
+            let sets = run.sets(name, *length).expect("others are not to do");
+            if sets.vec_id != set {
+                session.set_freq(sets)?;
+                set = &sets.vec_id;
+            }
+            tokens.clear();
+            read_into(validation, chunk * length, *length, &mut tokens);
+            let losses = session.losses(&tokens)?;
+            let train_len = run.point.resolved.protocol.train.seq_len;
+            let line = eval::chunk_loss(*length, *chunk, &losses, train_len);
+            lines.push(ChunkLoss { transform: transform.clone(), ..line });
+            done += 1;
+        }
+        covered.0.insert(transform, chunks);
+        if !todo.is_empty() || i == last {
+            write(context, outcome, &covered, &lines)?;
+        }
+    }
+    Ok(true)
+}
+
+/// The evaluation under one transform.
+struct Part {
+    /// Its canonical expression; `None` as trained.
+    transform: Option<String>,
+    /// What it will cover, chunks by length.
+    chunks: Chunks,
+    /// What is missing, as (length, chunk).
+    todo: Vec<(u64, u64)>,
+}
+
+/// What is held and what the spec asks for, as trained first. What the spec has dropped is kept
+/// as far as it is there; it could not be made again.
+fn parts(context: &Context<'_>, held: &Coverage, lines: &[ChunkLoss]) -> Vec<Part> {
+    let run = context.run;
+    let wanted = held.union(&Coverage::read(&run.point.identity.evaluation));
+    let parts = wanted.0.into_iter().filter_map(|(transform, mut chunks)| {
+        let name = transform.as_deref();
+        let mut todo = chunks_to_do(name, &chunks, lines, context.streams.validation.len());
+        let lost = |length: u64, todo: &[(u64, u64)]| {
+            run.sets(name, length).is_none() && todo.iter().any(|(l, _)| *l == length)
+        };
+        chunks.retain(|&length, _| !lost(length, &todo));
+        todo.retain(|(length, _)| chunks.contains_key(length));
+        let empty = transform.is_some() && chunks.is_empty();
+        (!empty).then_some(Part { transform, chunks, todo })
+    });
+    parts.collect()
+}
+
+fn write(
+    context: &Context<'_>,
+    outcome: &Outcome,
+    covered: &Coverage,
+    lines: &[ChunkLoss],
+) -> Result<(), Error> {
+    store::write_eval(context.dir, lines)?;
+    let (training, data) = (outcome.training.clone(), outcome.data.clone());
+    let mut record = new_record(context, Status::Done, training, data);
+    let evaluation = covered.of_part(&context.run.point.identity.evaluation);
+    record.eval_id = eval_id(&record.train_id, &evaluation);
+    let covered = covered.0.iter().filter(|(of, chunks)| of.is_none() || !chunks.is_empty());
+    for (transform, chunks) in covered {
+        let metrics = eval::evaluations(lines, transform.as_deref(), chunks);
+        match transform {
+            None => record.eval = metrics,
+            Some(transform) => {
+                record.transforms.insert(transform.clone(), metrics);
+            }
+        }
+    }
+    record.evaluation = Some(evaluation);
+    Ok(store::write_record(context.dir, &record)?)
+}
