@@ -16,7 +16,7 @@ fn bytes(values: u128) -> u64 {
 
 fn scratch(config: &Config, rows: usize, seq_len: usize) -> u128 {
     let Config { heads, head_dim, .. } = *config;
-    let shape = AttentionShape { rows, seq_len, heads, head_dim };
+    let shape = AttentionShape { rows, seq_len, heads, head_dim, rotary_dim: head_dim };
     let (forward, backward) = attention_scratch(shape, THREADS);
     let logits = (rows_per_chunk(config.vocab_size) as u128)
         .min((rows as u128).saturating_mul(seq_len as u128))

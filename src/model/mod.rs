@@ -8,6 +8,7 @@ mod config;
 mod init;
 mod layout;
 mod memory;
+mod rope;
 mod transformer;
 mod workspace;
 
@@ -15,4 +16,5 @@ pub use config::Config;
 pub use init::init;
 pub use layout::{Layout, Tensor};
 pub use memory::{evaluation_memory, training_memory};
-pub use transformer::{Rope, Transformer};
+pub use rope::{Rope, Ropes};
+pub use transformer::Transformer;

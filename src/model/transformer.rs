@@ -4,7 +4,7 @@
 //! intermediate size, V vocabulary size.
 
 use super::workspace::Workspace;
-use super::{Config, Layout};
+use super::{Config, Layout, Rope, Ropes};
 use crate::ops::{
     AttentionShape, Backend, Error, HeadShape, IGNORE, LinearShape, NormShape, View, ViewMut,
     Write, rope_table, rows_per_chunk,
@@ -13,22 +13,26 @@ use crate::ops::{
 /// Positions of one chunk of an evaluation's row-wise parts (norms, projections, MLP).
 pub(crate) const EVALUATION_CHUNK: usize = 1024;
 
-/// The rotary frequencies of a run.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Rope {
-    /// Angular frequencies in radians a position, `head_dim` / 2 of them.
-    pub inv_freq: Vec<f32>,
-    /// Factor on cos and sin, 1 for most families.
-    pub attention_scale: f32,
+/// The rotary tables of a model: one for each distinct frequency set that some layer has.
+struct Tables<T> {
+    /// Positions that they cover.
+    covered: usize,
+    sets: Vec<Table<T>>,
+    /// For each layer the index of its table.
+    layers: Vec<usize>,
 }
 
-impl Rope {
-    fn check(&self, config: &Config) -> Result<(), Error> {
-        if self.inv_freq.len() == config.head_dim / 2 {
-            return Ok(());
-        }
-        let expected = format!("head_dim / 2 = {}", config.head_dim / 2);
-        Err(Error::shape("the number of frequencies", self.inv_freq.len(), expected))
+/// cos and sin of one frequency set.
+struct Table<T> {
+    cos: T,
+    sin: T,
+    /// Channels of a head that it rotates.
+    rotary_dim: usize,
+}
+
+impl<T> Tables<T> {
+    fn of_layer(&self, layer: usize) -> &Table<T> {
+        &self.sets[self.layers[layer]]
     }
 }
 
@@ -39,9 +43,9 @@ pub struct Transformer<B: Backend> {
     backend: B,
     config: Config,
     layout: Layout,
-    rope: Rope,
-    /// cos and sin for the first so many positions; grows to the longest sequence seen.
-    table: Option<(usize, B::Buf, B::Buf)>,
+    ropes: Ropes,
+    /// Made when a sequence needs them; grow to the longest seen.
+    tables: Option<Tables<B::Buf>>,
     workspace: Option<Workspace<B::Buf>>,
 }
 
@@ -57,29 +61,19 @@ impl<B: Backend> Transformer<B> {
     /// A decoder of this shape with these frequencies.
     ///
     /// # Errors
-    /// [`Error::Shape`] if a size is zero, `head_dim` is odd, or the number of frequencies is
-    /// not `head_dim` / 2.
-    pub fn new(backend: B, config: &Config, rope: &Rope) -> Result<Self, Error> {
+    /// [`Error::Shape`] if a size is zero, `head_dim` is odd, or the frequency sets do not fit
+    /// ([`Ropes::check`]).
+    pub fn new(backend: B, config: &Config, ropes: &Ropes) -> Result<Self, Error> {
         config.check()?;
-        rope.check(config)?;
+        ropes.check(config)?;
         Ok(Self {
             backend,
             config: config.clone(),
             layout: Layout::new(config),
-            rope: rope.clone(),
-            table: None,
+            ropes: ropes.clone(),
+            tables: None,
             workspace: None,
         })
-    }
-
-    /// Other frequencies from here on.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if their number is not `head_dim` / 2.
-    pub fn set_rope(&mut self, rope: &Rope) -> Result<(), Error> {
-        rope.check(&self.config)?;
-        (self.rope, self.table) = (rope.clone(), None);
-        Ok(())
     }
 
     /// The device.
@@ -95,6 +89,26 @@ impl<B: Backend> Transformer<B> {
     /// The shape.
     pub fn config(&self) -> &Config {
         &self.config
+    }
+
+    /// The frequencies.
+    pub fn ropes(&self) -> &Ropes {
+        &self.ropes
+    }
+
+    /// Other frequencies from the next step or evaluation on, so that trained weights can be
+    /// evaluated under a transform of theirs; setting the former ones again gives the former
+    /// bits.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if they do not fit ([`Ropes::check`]); the former ones then stay.
+    pub fn set_ropes(&mut self, ropes: &Ropes) -> Result<(), Error> {
+        ropes.check(&self.config)?;
+        if *ropes != self.ropes {
+            self.ropes = ropes.clone();
+            self.tables = None;
+        }
+        Ok(())
     }
 
     /// Frees activations and scratch; the next step allocates them again. For the pause
@@ -127,7 +141,7 @@ impl<B: Backend> Transformer<B> {
         }
         let seq_len = tokens.len() / rows;
         self.check_tokens(tokens)?;
-        self.prepare_table(seq_len)?;
+        self.prepare_tables(seq_len)?;
         let n = tokens.len();
         let mut workspace = match self.workspace.take() {
             Some(workspace) if workspace.capacity >= n => workspace,
@@ -150,7 +164,7 @@ impl<B: Backend> Transformer<B> {
             return Err(Error::shape("the number of tokens", n, "at least 2"));
         }
         self.check_tokens(tokens)?;
-        self.prepare_table(n)?;
+        self.prepare_tables(n)?;
         let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.config;
         let a = self.config.attention_size();
         let backend = &self.backend;
@@ -161,7 +175,7 @@ impl<B: Backend> Transformer<B> {
         let mut normed = buffer(chunk * d)?;
         let (mut gate_up, mut hidden) = (buffer(chunk * 2 * f)?, buffer(chunk * f)?);
         let mut losses = buffer(n)?;
-        let table = self.table.as_ref().expect("prepare_table has made it");
+        let tables = self.tables.as_ref().expect("prepare_tables has made them");
         let weight = |offset: usize, len: usize| View::new(params, offset, len);
         let chunks = || (0..n).step_by(chunk).map(|first| (first, chunk.min(n - first)));
         let norm = |rows: usize| NormShape { rows, width: d, eps: self.config.norm_eps as f32 };
@@ -169,7 +183,7 @@ impl<B: Backend> Transformer<B> {
         let ids = backend.upload_tokens(tokens)?;
         let vocabulary = self.config.vocab_size * d;
         backend.embedding(d, weight(0, vocabulary), &ids, all_mut(&mut x, n * d))?;
-        for block in &self.layout.blocks {
+        for (layer, block) in self.layout.blocks.iter().enumerate() {
             for (first, c) in chunks() {
                 let input = View::new(&x, first * d, c * d);
                 let gain = weight(block.input_norm, d);
@@ -180,11 +194,11 @@ impl<B: Backend> Transformer<B> {
                 let w = weight(block.qkv, 3 * a * d);
                 backend.linear(shape, all(&normed, c * d), w, out, Write::Set)?;
             }
-            let shape = AttentionShape { rows: 1, seq_len: n, ..self.attention_shape() };
+            let table = tables.of_layer(layer);
             backend.attention(
-                shape,
+                self.attention_shape(1, n, table.rotary_dim),
                 all(&qkv, n * 3 * a),
-                (&table.1, &table.2),
+                (&table.cos, &table.sin),
                 all_mut(&mut attention, n * a),
                 all_mut(&mut lse, n * heads),
             )?;
@@ -240,18 +254,29 @@ impl<B: Backend> Transformer<B> {
     }
 
     /// Makes the rotary table cover `len` positions.
-    fn prepare_table(&mut self, len: usize) -> Result<(), Error> {
-        if self.table.as_ref().is_none_or(|(covered, ..)| *covered < len) {
-            let (cos, sin) = rope_table(&self.rope.inv_freq, self.rope.attention_scale, len);
-            self.table = Some((len, self.backend.upload(&cos)?, self.backend.upload(&sin)?));
+    fn prepare_tables(&mut self, len: usize) -> Result<(), Error> {
+        if self.tables.as_ref().is_some_and(|tables| tables.covered >= len) {
+            return Ok(());
         }
+        // The shorter ones go first.
+        self.tables = None;
+        let (distinct, layers) = self.ropes.distinct();
+        let table = |rope: &Rope| {
+            let (cos, sin) = rope_table(&rope.inv_freq, rope.attention_scale, len);
+            Ok(Table {
+                cos: self.backend.upload(&cos)?,
+                sin: self.backend.upload(&sin)?,
+                rotary_dim: 2 * rope.inv_freq.len(),
+            })
+        };
+        let sets = distinct.into_iter().map(table).collect::<Result<_, Error>>()?;
+        self.tables = Some(Tables { covered: len, sets, layers });
         Ok(())
     }
 
-    /// Heads and their width; rows and `seq_len` are the caller's to fill in.
-    fn attention_shape(&self) -> AttentionShape {
+    fn attention_shape(&self, rows: usize, seq_len: usize, rotary_dim: usize) -> AttentionShape {
         let Config { heads, head_dim, .. } = self.config;
-        AttentionShape { rows: 0, seq_len: 0, heads, head_dim }
+        AttentionShape { rows, seq_len, heads, head_dim, rotary_dim }
     }
 
     /// Width and classes; rows are the caller's to fill in.
@@ -297,14 +322,13 @@ impl<B: Backend> Step<'_, B> {
         LinearShape { rows: self.n(), inputs, outputs }
     }
 
-    fn attention_shape(&self) -> AttentionShape {
-        let shape = self.model.attention_shape();
-        AttentionShape { rows: self.rows, seq_len: self.seq_len, ..shape }
+    fn table(&self, layer: usize) -> &Table<B::Buf> {
+        self.model.tables.as_ref().expect("prepare_tables has made them").of_layer(layer)
     }
 
-    fn table(&self) -> (&B::Buf, &B::Buf) {
-        let (_, cos, sin) = self.model.table.as_ref().expect("prepare_table has made it");
-        (cos, sin)
+    fn attention_shape(&self, layer: usize) -> AttentionShape {
+        let rotary_dim = self.table(layer).rotary_dim;
+        self.model.attention_shape(self.rows, self.seq_len, rotary_dim)
     }
 
     fn run(
@@ -369,6 +393,7 @@ impl<B: Backend> Step<'_, B> {
         let (a, n) = (self.model.config.attention_size(), self.n());
         let at = self.model.layout.blocks[layer];
         let (block, later) = w.blocks[layer..].split_first_mut().expect("layer < layers");
+        let table = self.table(layer);
 
         let gain = self.weight(at.input_norm, d);
         let out = all_mut(&mut w.normed, n * d);
@@ -378,9 +403,9 @@ impl<B: Backend> Step<'_, B> {
         let out = all_mut(&mut block.qkv, n * 3 * a);
         backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
         backend.attention(
-            self.attention_shape(),
+            self.attention_shape(layer),
             all(&block.qkv, n * 3 * a),
-            self.table(),
+            (&table.cos, &table.sin),
             all_mut(&mut block.attention, n * a),
             all_mut(&mut block.lse, n * heads),
         )?;
@@ -416,6 +441,7 @@ impl<B: Backend> Step<'_, B> {
         let (a, n) = (self.model.config.attention_size(), self.n());
         let at = self.model.layout.blocks[layer];
         let block = &mut w.blocks[layer];
+        let table = self.table(layer);
 
         // MLP: its hidden values and normed input again, then down, SwiGLU, gate and up.
         let out = all_mut(&mut w.hidden, n * f);
@@ -456,9 +482,9 @@ impl<B: Backend> Step<'_, B> {
         let (dy, out) = (all(&w.dx, n * d), all_mut(&mut w.d_attention, n * a));
         backend.linear_backward_input(shape, dy, self.weight(at.output, d * a), out, Write::Set)?;
         backend.attention_backward(
-            self.attention_shape(),
+            self.attention_shape(layer),
             all(&block.qkv, n * 3 * a),
-            self.table(),
+            (&table.cos, &table.sin),
             all(&block.attention, n * a),
             all(&block.lse, n * heads),
             all(&w.d_attention, n * a),

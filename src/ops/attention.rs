@@ -30,6 +30,9 @@ pub struct AttentionShape {
     pub heads: usize,
     /// Channels of a head, even.
     pub head_dim: usize,
+    /// Channels of a head that rotate, even: the first ones, channel i with i + `rotary_dim` / 2
+    /// (Black et al. 2022, GPT-NeoX). The others enter as they are.
+    pub rotary_dim: usize,
 }
 
 impl AttentionShape {
@@ -53,14 +56,16 @@ impl AttentionShape {
         assert!(qkv == tokens * self.qkv_stride(), "qkv is [tokens, 3, heads, head_dim]");
         assert!(out == tokens * self.out_stride(), "out is [tokens, heads, head_dim]");
         assert!(lse == tokens * self.heads, "lse is [rows, heads, seq_len]");
-        assert!(table >= self.seq_len * self.head_dim / 2, "the rope table covers seq_len");
+        assert!(self.rotary_dim.is_multiple_of(2), "rotary_dim is even");
+        assert!(self.rotary_dim <= self.head_dim, "no more channels rotate than a head has");
+        assert!(table >= self.seq_len * self.rotary_dim / 2, "the rope table covers seq_len");
     }
 }
 
 /// Values of scratch that (forward, backward) need on the CPU with `threads` threads.
 #[must_use]
 pub fn attention_scratch(shape: AttentionShape, threads: usize) -> (u64, u64) {
-    let AttentionShape { rows, seq_len, heads, head_dim } = shape;
+    let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
     let padded = (head_dim as u64).saturating_add(MAX_COLUMNS as u64);
     let length = (seq_len as u64).saturating_add(KEY_BLOCK as u64);
     let head = length.saturating_mul(padded);

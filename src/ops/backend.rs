@@ -186,7 +186,7 @@ pub trait Backend: Send + Sync {
     /// Causal softmax attention over `RoPE`-rotated q and k.
     ///
     /// `qkv` is \[rows * `seq_len`, 3, heads, `head_dim`\] before rotation, `cos` and `sin`
-    /// \[at least `seq_len`, `head_dim` / 2\] (see [`super::rope_table`]), `out`
+    /// \[at least `seq_len`, `rotary_dim` / 2\] (see [`super::rope_table`]), `out`
     /// \[rows * `seq_len`, heads, `head_dim`\], `lse` the log-sum-exp \[rows, heads, `seq_len`\].
     fn attention(
         &self,

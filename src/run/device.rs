@@ -1,7 +1,7 @@
 //! The executors that compute: the CPU.
 
 use super::executor::{Error, Executor, Job, Session, Start};
-use crate::model::{self, Layout, Rope, Transformer};
+use crate::model::{self, Layout, Rope, Ropes, Transformer};
 use crate::ops::{self, Backend};
 use crate::plan::{LayerSets, Protocol};
 use crate::train::checkpoint::State;
@@ -48,17 +48,17 @@ impl Executor for Cpu {
 
     fn open(&mut self, job: &Job<'_>, start: Start) -> Result<Box<dyn Session>, Error> {
         let protocol = job.protocol;
-        let rope = rope(job.freq)?;
+        let ropes = ropes(job.freq);
         let backend = self.backend.clone();
         let (model, train) = (&protocol.model, &protocol.train);
         Ok(match start {
             Start::Trained(weights) => {
                 let params = backend.upload(&weights)?;
-                let model = Transformer::new(backend, model, &rope)?;
+                let model = Transformer::new(backend, model, &ropes)?;
                 Box::new(Evaluator { model, params, weights, position: job.steps })
             }
             Start::Checkpoint(state) => {
-                Box::new(Trainer::resume(backend, model, &rope, train, job.steps, &state)?)
+                Box::new(Trainer::resume(backend, model, &ropes, train, job.steps, &state)?)
             }
             Start::Fresh => {
                 let weights = match &protocol.init_from {
@@ -66,19 +66,19 @@ impl Executor for Cpu {
                         .map_err(|e| Error::Input(e.to_string()))?,
                     None => model::init(model, job.seed),
                 };
-                Box::new(Trainer::new(backend, model, &rope, train, job.steps, &weights)?)
+                Box::new(Trainer::new(backend, model, &ropes, train, job.steps, &weights)?)
             }
         })
     }
 }
 
 /// The numbers that a model is given.
-fn rope(freq: &LayerSets) -> Result<Rope, Error> {
-    let set = freq.first();
-    if freq.used().any(|other| other.vec_id != set.vec_id) {
-        return Err(Error::Environment("layers of two kinds cannot be computed here yet".into()));
-    }
-    Ok(Rope { inv_freq: set.inv_freq_f32(), attention_scale: set.attention_scale as f32 })
+fn ropes(freq: &LayerSets) -> Ropes {
+    let sets = freq.sets().iter().map(|set| Rope {
+        inv_freq: set.inv_freq_f32(),
+        attention_scale: set.attention_scale as f32,
+    });
+    Ropes { sets: sets.collect(), layers: freq.layers().to_vec() }
 }
 
 impl<B: Backend> Session for Trainer<B> {
@@ -103,7 +103,7 @@ impl<B: Backend> Session for Trainer<B> {
     }
 
     fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
-        Ok(self.set_rope(&rope(freq)?)?)
+        Ok(self.set_ropes(&ropes(freq))?)
     }
 
     fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
@@ -141,7 +141,7 @@ impl<B: Backend> Session for Evaluator<B> {
     }
 
     fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
-        Ok(self.model.set_rope(&rope(freq)?)?)
+        Ok(self.model.set_ropes(&ropes(freq))?)
     }
 
     fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {

@@ -2,7 +2,7 @@
 
 use super::Config;
 use super::checkpoint::State;
-use crate::model::{self, Layout, Rope, Transformer};
+use crate::model::{self, Layout, Ropes, Transformer};
 use crate::ops::{Backend, Error, View, ViewMut};
 use crate::optim::{AdamW, AdamWConfig, Schedule, clip_factor, global_norm};
 
@@ -54,14 +54,14 @@ impl<B: Backend> Trainer<B> {
     pub fn new(
         backend: B,
         model: &model::Config,
-        rope: &Rope,
+        ropes: &Ropes,
         config: &Config,
         steps: u64,
         weights: &[f32],
     ) -> Result<Self, Error> {
         let params = backend.upload(weights)?;
         let optimizer = AdamW::new(&backend, adamw_config(config), weights.len())?;
-        Self::assemble(backend, model, rope, config, steps, params, optimizer)
+        Self::assemble(backend, model, ropes, config, steps, params, optimizer)
     }
 
     /// Goes on from a checkpoint.
@@ -71,7 +71,7 @@ impl<B: Backend> Trainer<B> {
     pub fn resume(
         backend: B,
         model: &model::Config,
-        rope: &Rope,
+        ropes: &Ropes,
         config: &Config,
         steps: u64,
         state: &State,
@@ -80,13 +80,13 @@ impl<B: Backend> Trainer<B> {
         let m = backend.upload(&state.exp_avg)?;
         let v = backend.upload(&state.exp_avg_sq)?;
         let optimizer = AdamW::resume(adamw_config(config), m, v, state.step);
-        Self::assemble(backend, model, rope, config, steps, params, optimizer)
+        Self::assemble(backend, model, ropes, config, steps, params, optimizer)
     }
 
     fn assemble(
         backend: B,
         model: &model::Config,
-        rope: &Rope,
+        ropes: &Ropes,
         config: &Config,
         steps: u64,
         params: B::Buf,
@@ -94,7 +94,7 @@ impl<B: Backend> Trainer<B> {
     ) -> Result<Self, Error> {
         let len = Layout::new(model).len();
         let grads = backend.zeros(len, "gradients")?;
-        let model = Transformer::new(backend, model, rope)?;
+        let model = Transformer::new(backend, model, ropes)?;
         let schedule = schedule(config, steps);
         Ok(Self { model, params, grads, optimizer, schedule, config: config.clone() })
     }
@@ -186,9 +186,9 @@ impl<B: Backend> Trainer<B> {
     /// Other frequencies for the evaluation.
     ///
     /// # Errors
-    /// As [`Transformer::set_rope`].
-    pub fn set_rope(&mut self, rope: &Rope) -> Result<(), Error> {
-        self.model.set_rope(rope)
+    /// As [`Transformer::set_ropes`].
+    pub fn set_ropes(&mut self, ropes: &Ropes) -> Result<(), Error> {
+        self.model.set_ropes(ropes)
     }
 
     /// The losses of one evaluation chunk: `tokens.len() - 1` values, nats. Gives the training

@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use xp::model::{self, Config, Rope, Transformer};
+use xp::model::{self, Config, Rope, Ropes, Transformer};
 use xp::ops::{Backend, Cpu};
 use xp::optim::{AdamW, AdamWConfig, clip_factor, global_norm};
 
@@ -39,8 +39,11 @@ fn measure(Size { name, config, rows, seq_len, steps }: &Size) -> Result<(), xp:
     let half = config.head_dim / 2;
     let inv_freq = (0..half).map(|k| 5e5f32.powf(-(k as f32) / half as f32)).collect();
     let cpu = Cpu::new();
-    let mut model =
-        Transformer::new(cpu.clone(), config, &Rope { inv_freq, attention_scale: 1.0 })?;
+    let mut model = Transformer::new(
+        cpu.clone(),
+        config,
+        &Ropes::uniform(Rope { inv_freq, attention_scale: 1.0 }, config.layers),
+    )?;
     let mut params = model::init(config, 42);
     let constants = AdamWConfig { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
     let mut optimiser = AdamW::new(&cpu, constants, params.len())?;
@@ -86,7 +89,11 @@ fn peak_memory() -> Option<u64> {
 
 fn evaluate(Size { name, config, seq_len, .. }: &Size) -> Result<(), xp::ops::Error> {
     let inv_freq = vec![0.1; config.head_dim / 2];
-    let mut model = Transformer::new(Cpu::new(), config, &Rope { inv_freq, attention_scale: 1.0 })?;
+    let mut model = Transformer::new(
+        Cpu::new(),
+        config,
+        &Ropes::uniform(Rope { inv_freq, attention_scale: 1.0 }, config.layers),
+    )?;
     let params = model::init(config, 42);
     let tokens: Vec<u32> = (0..*seq_len).map(|i| (i * 7919 % config.vocab_size) as u32).collect();
     let start = Instant::now();

@@ -1,6 +1,6 @@
 //! The same bits on any number of threads; instruction paths and granules agree as they should.
 
-use xp::model::{self, Config, Rope, Transformer};
+use xp::model::{self, Config, Rope, Ropes, Transformer};
 use xp::ops::{Cpu, Error, Isa};
 use xp::optim::{AdamW, AdamWConfig, clip_factor, global_norm};
 
@@ -20,8 +20,8 @@ fn config() -> Config {
     }
 }
 
-fn rope() -> Rope {
-    reference::rope(config().head_dim, 1.0)
+fn ropes() -> Ropes {
+    reference::ropes(&config(), 1.0)
 }
 
 /// Three optimiser steps of two granules each: (losses, parameters).
@@ -30,7 +30,7 @@ fn train(cpu: &Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
     pool.install(|| {
         let config = config();
         let mut params = model::init(&config, 1);
-        let mut model = Transformer::new(cpu.clone(), &config, &rope()).expect("a valid shape");
+        let mut model = Transformer::new(cpu.clone(), &config, &ropes()).expect("a valid shape");
         let constants = AdamWConfig { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
         let mut optimiser = AdamW::new(cpu, constants, params.len()).expect("memory");
         let (rows, seq_len) = (4, 101);
@@ -86,7 +86,7 @@ fn a_used_workspace_leaves_no_trace() {
         let loss = model.forward_backward(&params, tokens, rows, 1.0, &mut grads).expect("valid");
         (loss, grads)
     };
-    let fresh = || Transformer::new(Cpu::new(), &config, &rope()).expect("a valid shape");
+    let fresh = || Transformer::new(Cpu::new(), &config, &ropes()).expect("a valid shape");
     let want = step(&mut fresh(), &tokens[..2 * 31], 2);
     let mut used = fresh();
     step(&mut used, &tokens, 4); // larger
@@ -100,7 +100,7 @@ fn a_used_workspace_leaves_no_trace() {
 fn mistakes_are_errors() {
     let config = config();
     let params = model::init(&config, 1);
-    let mut model = Transformer::new(Cpu::new(), &config, &rope()).expect("a valid shape");
+    let mut model = Transformer::new(Cpu::new(), &config, &ropes()).expect("a valid shape");
     let mut grads = vec![0.0; params.len()];
     let mut tokens = vec![0u32; 20];
     for (count, rows) in [(20, 0), (20, 3), (20, 20), (0, 1), (1, 1)] {
@@ -116,6 +116,8 @@ fn mistakes_are_errors() {
         assert_eq!(got, Err(want));
     }
     assert!(grads.iter().all(|&g| g == 0.0));
-    let short = Rope { inv_freq: vec![1.0], attention_scale: 1.0 };
-    assert!(matches!(Transformer::new(Cpu::new(), &config, &short), Err(Error::Shape { .. })));
+    let long = Rope { inv_freq: vec![1.0; 17], attention_scale: 1.0 };
+    let long = Ropes::uniform(long, config.layers);
+    assert!(matches!(Transformer::new(Cpu::new(), &config, &long), Err(Error::Shape { .. })));
+    assert!(matches!(model.set_ropes(&long), Err(Error::Shape { .. })));
 }

@@ -23,8 +23,8 @@ fn a_row_evaluates_to_its_training_loss_and_a_prefix_to_a_prefix() {
     let tokens = reference::tokens(2309, config.vocab_size);
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
         let cpu = Cpu::with_isa(isa).expect("available");
-        let rope = reference::rope(config.head_dim, 1.0);
-        let mut model = Transformer::new(cpu, &config, &rope).expect("a valid shape");
+        let ropes = reference::ropes(&config, 1.0);
+        let mut model = Transformer::new(cpu, &config, &ropes).expect("a valid shape");
         let losses = model.losses(&params, &tokens).expect("valid tokens");
         assert_eq!(losses.len(), tokens.len() - 1);
         let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();

@@ -28,10 +28,17 @@ fn view_mut(buf: &mut Vec<f32>) -> ViewMut<'_, Vec<f32>> {
 
 #[test]
 fn attention() -> Result<()> {
-    for (rows, seq_len, heads, head_dim) in
-        [(1, 193, 2, 64), (2, 100, 1, 32), (1, 96, 3, 16), (1, 145, 1, 96), (2, 50, 1, 128)]
-    {
-        let rope = reference::rope(head_dim, 1.2);
+    for (rows, seq_len, heads, head_dim, rotary_dim) in [
+        (1, 193, 2, 64, 64),
+        (2, 100, 1, 32, 32),
+        (1, 96, 3, 16, 16),
+        (1, 145, 1, 96, 96),
+        (2, 50, 1, 128, 128),
+        (1, 193, 2, 64, 16),
+        (2, 100, 1, 32, 20),
+        (1, 145, 1, 96, 2),
+    ] {
+        let rope = reference::rope(rotary_dim, 1.2);
         let (tokens, a) = (rows * seq_len, heads * head_dim);
         let qkv = noise(tokens * 3 * a, "qkv");
         let x = var(&qkv, &[rows, seq_len, 3 * a])?;
@@ -41,7 +48,7 @@ fn attention() -> Result<()> {
         let loss = (&out * &tensor(&d_out, &[rows, seq_len, a])?)?.sum_all()?;
         let want = values(loss.backward()?.get(&x).expect("x is a variable"))?;
         let want_out = values(&out)?;
-        let shape = AttentionShape { rows, seq_len, heads, head_dim };
+        let shape = AttentionShape { rows, seq_len, heads, head_dim, rotary_dim };
         let (cos, sin) = rope_table(&rope.inv_freq, rope.attention_scale, seq_len);
         for cpu in cpus() {
             let (mut out, mut lse) = (vec![0.0; tokens * a], vec![0.0; tokens * heads]);

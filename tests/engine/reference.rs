@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use candle_core::{D, DType, Device, Result, Tensor, Var};
-use xp::model::{Config, Layout, Rope};
+use xp::model::{Config, Layout, Rope, Ropes};
 
 /// Named variables holding the arena's values.
 pub fn variables(config: &Config, params: &[f32]) -> Result<BTreeMap<String, Var>> {
@@ -27,7 +27,7 @@ pub fn rms_norm(x: &Tensor, gain: &Tensor, eps: f64) -> Result<Tensor> {
     x.broadcast_div(&(mean + eps)?.sqrt()?)?.broadcast_mul(gain)
 }
 
-/// cos and sin, \[`seq_len`, `head_dim` / 2\]; the angle is rounded to f32, what follows is f64.
+/// cos and sin, \[`seq_len`, `rotary_dim` / 2\]; the angle is rounded to f32, what follows is f64.
 fn angles(rope: &Rope, seq_len: usize) -> Result<(Tensor, Tensor)> {
     let half = rope.inv_freq.len();
     let (mut cos, mut sin) = (Vec::new(), Vec::new());
@@ -42,13 +42,17 @@ fn angles(rope: &Rope, seq_len: usize) -> Result<(Tensor, Tensor)> {
     Ok((table(cos)?, table(sin)?))
 }
 
-/// x is \[rows, heads, `seq_len`, `head_dim`\].
+/// x is \[rows, heads, `seq_len`, `head_dim`\]; channels beyond those of the table stay.
 fn rotate(x: &Tensor, cos: &Tensor, sin: &Tensor) -> Result<Tensor> {
-    let half = x.dim(D::Minus1)? / 2;
+    let (head_dim, half) = (x.dim(D::Minus1)?, cos.dim(D::Minus1)?);
     let (x1, x2) = (x.narrow(D::Minus1, 0, half)?, x.narrow(D::Minus1, half, half)?);
     let y1 = (x1.broadcast_mul(cos)? - x2.broadcast_mul(sin)?)?;
     let y2 = (x2.broadcast_mul(cos)? + x1.broadcast_mul(sin)?)?;
-    Tensor::cat(&[y1, y2], D::Minus1)
+    if 2 * half == head_dim {
+        return Tensor::cat(&[y1, y2], D::Minus1);
+    }
+    let still = x.narrow(D::Minus1, 2 * half, head_dim - 2 * half)?;
+    Tensor::cat(&[y1, y2, still], D::Minus1)
 }
 
 /// Causal attention; q, k, v are \[rows, `seq_len`, heads * `head_dim`\] before rotation.
@@ -86,7 +90,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[u32]) -> Result<Tensor> {
 /// Losses \[rows * (`seq_len` - 1)\] of the whole model, position by position of each row.
 pub fn losses(
     config: &Config,
-    rope: &Rope,
+    ropes: &Ropes,
     vars: &BTreeMap<String, Var>,
     tokens: &[u32],
     rows: usize,
@@ -107,7 +111,7 @@ pub fn losses(
         let w = |name: &str| &vars[&format!("model.layers.{layer}.{name}.weight")];
         let normed = rms_norm(&x, w("input_layernorm"), config.norm_eps)?;
         let [q, k, v] = ["q", "k", "v"].map(|p| linear(&normed, w(&format!("self_attn.{p}_proj"))));
-        let mixed = attention(&q?, &k?, &v?, config.heads, rope)?;
+        let mixed = attention(&q?, &k?, &v?, config.heads, ropes.of_layer(layer))?;
         x = (x + linear(&mixed, w("self_attn.o_proj"))?)?;
         let normed = rms_norm(&x, w("post_attention_layernorm"), config.norm_eps)?;
         let (gate, up) = (linear(&normed, w("mlp.gate_proj"))?, linear(&normed, w("mlp.up_proj"))?);
@@ -133,11 +137,16 @@ pub fn relative_error(got: &[f32], want: &[f64]) -> f64 {
     errors.fold(0.0, |a, b| if b > a || b.is_nan() { b } else { a })
 }
 
-/// A geometric frequency set.
-pub fn rope(head_dim: usize, attention_scale: f32) -> Rope {
-    let half = head_dim / 2;
+/// A geometric frequency set for the first channels of a head.
+pub fn rope(rotary_dim: usize, attention_scale: f32) -> Rope {
+    let half = rotary_dim / 2;
     let inv_freq = (0..half).map(|k| 1e4f32.powf(-(k as f32) / half as f32)).collect();
     Rope { inv_freq, attention_scale }
+}
+
+/// One geometric set for all layers.
+pub fn ropes(config: &Config, attention_scale: f32) -> Ropes {
+    Ropes::uniform(rope(config.head_dim, attention_scale), config.layers)
 }
 
 /// Token ids below `vocab_size`, from a fixed stream.

@@ -79,7 +79,7 @@ fn backward_with<T: Tile>(
     d_out: &[f32],
     d_qkv: &mut [f32],
 ) {
-    let AttentionShape { rows, seq_len, heads, head_dim } = shape;
+    let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
     let padded = head_dim.next_multiple_of(T::NR);
     // Whole blocks of keys: gradients of k and v are written in whole tiles.
     let length = seq_len.next_multiple_of(KEY_BLOCK);

@@ -76,7 +76,7 @@ fn forward_with<T: Tile>(
     out: &mut [f32],
     lse: &mut [f32],
 ) {
-    let AttentionShape { rows, seq_len, heads, head_dim } = shape;
+    let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
     let head_at =
         |index: usize| Head { shape, qkv, cos, sin, row: index / heads, index: index % heads };
     let padded = head_dim.next_multiple_of(T::NR);

@@ -9,7 +9,7 @@ pub(super) struct Head<'a> {
     pub shape: AttentionShape,
     /// q, k and v of the whole batch.
     pub qkv: &'a [f32],
-    /// Rotary table of cosines, \[L, D / 2\].
+    /// Rotary table of cosines, \[L, `rotary_dim` / 2\].
     pub cos: &'a [f32],
     pub sin: &'a [f32],
     /// Sequence index.
@@ -42,31 +42,41 @@ impl Head<'_> {
     }
 
     fn angles(&self, position: usize) -> (&[f32], &[f32]) {
-        let half = self.shape.head_dim / 2;
+        let half = self.shape.rotary_dim / 2;
         (&self.cos[position * half..][..half], &self.sin[position * half..][..half])
     }
 
     /// The rotated q (part 0) or k (part 1) of a position, times `scale`, to `out[..D]`.
     fn load_rotated(&self, part: usize, position: usize, scale: f32, out: &mut [f32]) {
-        let half = self.shape.head_dim / 2;
+        let AttentionShape { head_dim, rotary_dim, .. } = self.shape;
+        let half = rotary_dim / 2;
         let (cos, sin) = self.angles(position);
-        let (x1, x2) = self.vector(part, position).split_at(half);
-        let (y1, y2) = out[..2 * half].split_at_mut(half);
+        let (x, x_still) = self.vector(part, position).split_at(rotary_dim);
+        let (y, y_still) = out[..head_dim].split_at_mut(rotary_dim);
+        let ((x1, x2), (y1, y2)) = (x.split_at(half), y.split_at_mut(half));
         for j in 0..half {
             y1[j] = (x1[j] * cos[j] - x2[j] * sin[j]) * scale;
             y2[j] = (x2[j] * cos[j] + x1[j] * sin[j]) * scale;
+        }
+        for (y, x) in y_still.iter_mut().zip(x_still) {
+            *y = x * scale;
         }
     }
 
     /// The transposed rotation of a gradient: rotated q or k back to its projection.
     pub fn unrotate(&self, position: usize, scale: f32, gradient: &[f32], out: &mut [f32]) {
-        let half = self.shape.head_dim / 2;
+        let AttentionShape { head_dim, rotary_dim, .. } = self.shape;
+        let half = rotary_dim / 2;
         let (cos, sin) = self.angles(position);
-        let (g1, g2) = gradient[..2 * half].split_at(half);
-        let (d1, d2) = out.split_at_mut(half);
+        let (g, g_still) = gradient[..head_dim].split_at(rotary_dim);
+        let (d, d_still) = out.split_at_mut(rotary_dim);
+        let ((g1, g2), (d1, d2)) = (g.split_at(half), d.split_at_mut(half));
         for j in 0..half {
             d1[j] = (g1[j] * cos[j] + g2[j] * sin[j]) * scale;
             d2[j] = (g2[j] * cos[j] - g1[j] * sin[j]) * scale;
+        }
+        for (d, g) in d_still.iter_mut().zip(g_still) {
+            *d = g * scale;
         }
     }
 

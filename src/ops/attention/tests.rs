@@ -6,8 +6,8 @@ use super::*;
 
 /// (out, lse), straight from the definition: every score is held.
 fn reference(shape: AttentionShape, qkv: &[f64], cos: &[f64], sin: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let AttentionShape { rows, seq_len, heads, head_dim } = shape;
-    let half = head_dim / 2;
+    let AttentionShape { rows, seq_len, heads, head_dim, rotary_dim } = shape;
+    let half = rotary_dim / 2;
     let vector = |row: usize, position: usize, part: usize, head: usize| {
         let at = (((row * seq_len + position) * 3 + part) * heads + head) * head_dim;
         qkv[at..at + head_dim].to_vec()
@@ -17,7 +17,8 @@ fn reference(shape: AttentionShape, qkv: &[f64], cos: &[f64], sin: &[f64]) -> (V
         (0..head_dim)
             .map(|i| match i.checked_sub(half) {
                 None => x[i] * cos[i] - x[i + half] * sin[i],
-                Some(j) => x[i] * cos[j] + x[j] * sin[j],
+                Some(j) if j < half => x[i] * cos[j] + x[j] * sin[j],
+                Some(_) => x[i],
             })
             .collect()
     };
@@ -48,8 +49,8 @@ fn reference(shape: AttentionShape, qkv: &[f64], cos: &[f64], sin: &[f64]) -> (V
     (out, lse)
 }
 
-fn table(head_dim: usize, scale: f32, len: usize) -> (Vec<f32>, Vec<f32>) {
-    let half = head_dim / 2;
+fn table(rotary_dim: usize, scale: f32, len: usize) -> (Vec<f32>, Vec<f32>) {
+    let half = rotary_dim / 2;
     let inv_freq: Vec<f32> = (0..half).map(|k| 100f32.powf(-(k as f32) / half as f32)).collect();
     rope_table(&inv_freq, scale, len)
 }
@@ -57,21 +58,23 @@ fn table(head_dim: usize, scale: f32, len: usize) -> (Vec<f32>, Vec<f32>) {
 #[test]
 fn forward_matches_the_reference_for_every_head_dim_and_odd_lengths() {
     for cpu in cpus() {
-        for (head_dim, seq_len, size) in [
-            (2, 1, 1.0),
-            (6, 7, 1.0),
-            (16, 49, 1.0),
-            (32, 97, 1.0),
-            (64, 250, 1.0),
-            (96, 130, 1.0),
-            (128, 100, 1.0),
-            (16, 60, 20.0),
+        for (head_dim, rotary_dim, seq_len, size) in [
+            (2, 2, 1, 1.0),
+            (6, 6, 7, 1.0),
+            (16, 16, 49, 1.0),
+            (16, 6, 49, 1.0),
+            (32, 32, 97, 1.0),
+            (64, 64, 250, 1.0),
+            (64, 16, 100, 1.0),
+            (96, 96, 130, 1.0),
+            (128, 128, 100, 1.0),
+            (16, 16, 60, 20.0),
         ] {
-            let shape = AttentionShape { rows: 2, seq_len, heads: 3, head_dim };
+            let shape = AttentionShape { rows: 2, seq_len, heads: 3, head_dim, rotary_dim };
             let tokens = shape.rows * seq_len;
             let qkv: Vec<f32> =
                 noise(tokens * 9 * head_dim, "qkv").iter().map(|x| x * size).collect();
-            let (cos, sin) = table(head_dim, 1.1, seq_len + 3);
+            let (cos, sin) = table(rotary_dim, 1.1, seq_len + 3);
             let (mut out, mut lse) = (vec![f32::NAN; tokens * 3 * head_dim], vec![0.0; tokens * 3]);
             forward(&cpu, shape, &qkv, (&cos, &sin), &mut out, &mut lse);
             let (want, want_lse) = reference(shape, &wide(&qkv), &wide(&cos), &wide(&sin));
@@ -86,13 +89,18 @@ fn forward_matches_the_reference_for_every_head_dim_and_odd_lengths() {
 #[test]
 fn backward_matches_finite_differences() {
     for cpu in cpus() {
-        for (rows, heads, head_dim, seq_len) in
-            [(1, 1, 2, 1), (2, 2, 4, 9), (1, 1, 6, 60), (1, 1, 4, 110)]
-        {
-            let shape = AttentionShape { rows, seq_len, heads, head_dim };
+        for (rows, heads, head_dim, rotary_dim, seq_len) in [
+            (1, 1, 2, 2, 1),
+            (2, 2, 4, 4, 9),
+            (2, 2, 8, 4, 9),
+            (1, 1, 6, 6, 60),
+            (1, 1, 6, 2, 60),
+            (1, 1, 4, 4, 110),
+        ] {
+            let shape = AttentionShape { rows, seq_len, heads, head_dim, rotary_dim };
             let tokens = rows * seq_len;
             let qkv = noise(tokens * shape.qkv_stride(), "qkv");
-            let (cos, sin) = table(head_dim, 0.9, seq_len);
+            let (cos, sin) = table(rotary_dim, 0.9, seq_len);
             let mut out = vec![0.0; tokens * shape.out_stride()];
             let mut lse = vec![0.0; tokens * heads];
             forward(&cpu, shape, &qkv, (&cos, &sin), &mut out, &mut lse);
@@ -108,7 +116,7 @@ fn backward_matches_finite_differences() {
 
 #[test]
 fn a_prefix_does_not_see_what_follows_and_nan_is_seen_by_what_follows() {
-    let shape = AttentionShape { rows: 1, seq_len: 150, heads: 1, head_dim: 8 };
+    let shape = AttentionShape { rows: 1, seq_len: 150, heads: 1, head_dim: 8, rotary_dim: 8 };
     let (cos, sin) = table(8, 1.0, 150);
     for cpu in cpus() {
         let run = |qkv: &[f32]| {
