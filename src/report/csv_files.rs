@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::column::Column;
 use super::model::{Report, Row, Section};
-use super::table::n_of;
+use super::table::{mean_words, n_of};
 use crate::results::import::RUNS_CSV_HEADER;
 
 /// The columns of `summary.csv`, in order.
@@ -228,7 +228,7 @@ impl<'a> TableColumns<'a> {
     fn cells(&self, section: &Section, row: &Row) -> impl Iterator<Item = String> {
         self.0.iter().map(|(column, is)| {
             let cell = row.cell(column).filter(|_| expression(section, column) == *is);
-            cell.map(|cell| cell.mean_pm_std.clone()).unwrap_or_default()
+            cell.map(|cell| mean_words(section, row, cell)).unwrap_or_default()
         })
     }
 }

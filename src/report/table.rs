@@ -46,22 +46,25 @@ fn section_table(
         .collect();
     let row = |&index: &usize| {
         let row = &section.rows[index];
-        let claim = section.primary_transform.as_ref();
         let mut cells = vec![row.config.clone()];
-        cells.extend(row.cells.iter().filter(|cell| wanted(&cell.column)).map(|cell| {
-            // The row's n speaks for the columns of the claim's transform, not for the others.
-            if cell.n == 0 || cell.n == row.n_expected || cell.column.transform.as_ref() == claim {
-                or_dash(&cell.mean_pm_std)
-            } else {
-                format!("{} ({})", cell.mean_pm_std, n_of(cell.n, row.n_expected))
-            }
-        }));
+        let shown = row.cells.iter().filter(|cell| wanted(&cell.column));
+        cells.extend(shown.map(|cell| or_dash(&mean_words(section, row, cell))));
         let word = verdict_word(row.is_baseline(), row.verdict);
         cells.extend(tail([n_of(row.n, row.n_expected), word]));
         cells
     };
     let num_tail = if with_claim { 2 } else { 0 };
     Table { header, rows: section.ranking.iter().map(row).collect(), num_keys: 1, num_tail }
+}
+
+/// `mean ± std`, with the cell's own n where seeds lack and the row's n does not say so: that one
+/// speaks for the columns of the claim's transform alone.
+pub(super) fn mean_words(section: &Section, row: &Row, cell: &Cell) -> String {
+    let said = cell.column.transform == section.primary_transform;
+    if said || cell.n == 0 || cell.n == row.n_expected {
+        return cell.mean_pm_std.clone();
+    }
+    format!("{} ({})", cell.mean_pm_std, n_of(cell.n, row.n_expected))
 }
 
 /// One row a config of a group, ranked in its primary column (its transform is the title's).

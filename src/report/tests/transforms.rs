@@ -144,7 +144,7 @@ fn a_seed_without_the_transform_makes_its_columns_incomplete_and_no_others() {
     assert_ne!(row(&report, HYBRID).verdict, Some(Verdict::Incomplete));
     assert_eq!(at(&report, HYBRID, 16384, "yarn8").verdict, Some(Verdict::Incomplete));
     // The tables say it in the cell, as n is of the claim's columns.
-    for output in [text(&report), markdown(&report)] {
+    for output in [text(&report), markdown(&report), table_csv(&report)] {
         assert!(output.contains("11.005 ± 0.007 (2/3)"), "{output}");
     }
 
