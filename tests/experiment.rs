@@ -241,6 +241,12 @@ fn a_killed_run_resumes_to_the_same_bytes() {
             ("max_steps = 30", "max_steps = 500"),
             ("max_tokens = 40000", "max_tokens = 300000"),
             ("[eval]", "[output]\ncheckpoint_every_steps = 40\n\n[eval]"),
+            // Two kinds of layers, one of which rotates half of each head.
+            (
+                "freq = \"geo(theta=10k)\"",
+                "freq = { local = \"partial(geo(theta=10k), pct=0.5)\", global = \"attn(geo(), \
+                 scale=1.2)\", pattern = \"LG\" }",
+            ),
         ],
     );
     assert_eq!(code(&lab.run(&spec, "whole", &[])), 0);

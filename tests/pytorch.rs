@@ -37,24 +37,36 @@ fn losses_and_perplexities_are_pytorchs() {
         .status()
         .expect("xp runs");
     assert!(status.success());
-    let run = dir.path().join("small/geo_500/seed-0");
-    let log = std::fs::read_to_string(run.join("train.jsonl")).unwrap();
-    let steps: Vec<Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
-    assert_eq!(steps.len(), 10);
-    for (i, step) in steps.iter().enumerate() {
-        let number = |value: &Value| value.as_f64().expect("a number");
-        close(&format!("loss {i}"), number(&step["loss"]), number(&golden["losses"][i]), 1e-5);
-        close(
-            &format!("norm {i}"),
-            number(&step["grad_norm"]),
-            number(&golden["grad_norms"][i]),
-            1e-4,
-        );
-    }
-    let record = json(&run.join("run.json"));
-    for (length, want) in golden["perplexity"].as_object().unwrap() {
-        let got = record["eval"][length]["ppl"].as_f64().expect("evaluated");
-        close(&format!("perplexity at {length}"), got, want.as_f64().unwrap(), 1e-4);
+    let number = |value: &Value| value.as_f64().expect("a number");
+    let configs = golden["configs"].as_object().expect("an object");
+    assert_eq!(configs.len(), 4);
+    for (config, golden) in configs {
+        let run = dir.path().join("small").join(config).join("seed-0");
+        let log = std::fs::read_to_string(run.join("train.jsonl")).unwrap();
+        let steps: Vec<Value> =
+            log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(steps.len(), 10);
+        for (i, step) in steps.iter().enumerate() {
+            let pair = |ours: &str, theirs: &str| (number(&step[ours]), number(&golden[theirs][i]));
+            let ((loss, want), (norm, want_norm)) =
+                (pair("loss", "losses"), pair("grad_norm", "grad_norms"));
+            close(&format!("{config}: loss {i}"), loss, want, 1e-5);
+            close(&format!("{config}: norm {i}"), norm, want_norm, 1e-4);
+        }
+        let record = json(&run.join("run.json"));
+        let held = |what: &str, got: &Value, want: &Value| {
+            for (length, want) in want.as_object().expect("lengths") {
+                let got = number(&got[length]["ppl"]);
+                close(&format!("{config}: {what} at {length}"), got, number(want), 1e-4);
+            }
+        };
+        held("perplexity", &record["eval"], &golden["perplexity"]);
+        for (transform, canonical) in [
+            ("pi4", "pi@1({trained}, factor=4)"),
+            ("dynamic", "attn@1(dynamic_ntk@1({trained}, factor=2), scale=1.1)"),
+        ] {
+            held(transform, &record["transforms"][canonical], &golden["transforms"][transform]);
+        }
     }
 }
 

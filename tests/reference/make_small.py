@@ -5,8 +5,9 @@
     /tmp/venv/bin/python tests/reference/make_small.py
 
 Writes tests/reference/small/: text.txt (what both read, as bytes), weights.safetensors (initial
-weights, Hugging Face Llama names), gradients.safetensors (of the first batch) and golden.json
-(ten losses and gradient norms, perplexities, versions). Independent of xp: no value comes from it.
+weights, Hugging Face Llama names), gradients.safetensors (of the first batch, geo_500) and golden.json
+(for each config of small.toml ten losses and gradient norms, and perplexities as trained and under
+its transforms). Independent of xp: no value comes from it.
 """
 import json, math, random
 from pathlib import Path
@@ -19,7 +20,15 @@ OUT = Path(__file__).parent / "small"
 LAYERS, HIDDEN, HEADS, HEAD_DIM, INTERMEDIATE, VOCAB = 2, 48, 2, 16, 96, 256
 SEQ_LEN, BATCH, STEPS, LR, WARMUP_FRAC = 32, 4, 10, 3e-3, 0.2
 LENGTHS, CHUNKS = [32, 64, 128], 3
-THETA, EPS = 500.0, 1e-6
+EPS = 1e-6
+
+# Each config's sets, one a layer: (theta, channels of a head that rotate, attention scale).
+CONFIGS = {
+    "geo_500": [(500.0, HEAD_DIM, 1.0)] * LAYERS,
+    "partial": [(500.0, HEAD_DIM // 2, 1.0)] * LAYERS,
+    "by_layer": [(500.0, HEAD_DIM, 1.0), (8000.0, HEAD_DIM, 1.0)],
+    "scaled": [(500.0, HEAD_DIM, 1.2)] * LAYERS,
+}
 
 torch.manual_seed(7)
 torch.set_num_threads(1)
@@ -54,9 +63,24 @@ def parameters():
     return p
 
 
-def inv_freq():
-    k = torch.arange(HEAD_DIM // 2, dtype=torch.float64)
-    return (THETA ** (-k / (HEAD_DIM // 2))).float()
+def plain(theta, rotary, scale, length):
+    k = torch.arange(rotary // 2, dtype=torch.float64)
+    return (theta ** (-k / (rotary // 2))).float(), scale
+
+
+def pi4(theta, rotary, scale, length):
+    """pi({trained}, factor=4)"""
+    k = torch.arange(rotary // 2, dtype=torch.float64)
+    return (theta ** (-k / (rotary // 2)) / 4).float(), scale
+
+
+def dynamic(theta, rotary, scale, length):
+    """attn(dynamic_ntk({trained}, factor=2), scale=1.1)"""
+    ratio = max(length, SEQ_LEN) / SEQ_LEN
+    return plain(theta * (2 * ratio - 1) ** (rotary / (rotary - 2)), rotary, scale * 1.1, length)
+
+
+TRANSFORMS = {"pi4": pi4, "dynamic": dynamic}
 
 
 def norm(x, gain):
@@ -64,18 +88,22 @@ def norm(x, gain):
 
 
 def rotate(x, cos, sin):
-    a, b = x.chunk(2, -1)
-    return torch.cat([a * cos - b * sin, b * cos + a * sin], -1)
+    """GPT-NeoX: the first channels in pairs (i, i + rotary/2), the others as they are."""
+    rotary = 2 * cos.shape[-1]
+    a, b = x[..., :rotary].chunk(2, -1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin, x[..., rotary:]], -1)
 
 
-def logits(p, tokens):
+def logits(p, tokens, sets, how):
     rows, length = tokens.shape
-    angle = torch.arange(length, dtype=torch.float32)[:, None] * inv_freq()
-    cos, sin = angle.cos(), angle.sin()
     mask = torch.full((length, length), float("-inf")).triu(1)
     x = F.embedding(tokens, p["model.embed_tokens.weight"])
     for i in range(LAYERS):
         w = lambda name: p[f"model.layers.{i}.{name}.weight"]
+        # An input of the evaluation is one token shorter than its chunk.
+        inv_freq, scale = how(*sets[i], length + 1)
+        angle = torch.arange(length, dtype=torch.float32)[:, None] * inv_freq
+        cos, sin = angle.cos() * scale, angle.sin() * scale
         h = norm(x, w("input_layernorm"))
         split = lambda y: y.view(rows, length, HEADS, HEAD_DIM).transpose(1, 2)
         q, k, v = (split(h @ w(f"self_attn.{n}_proj").T) for n in "qkv")
@@ -87,8 +115,8 @@ def logits(p, tokens):
     return norm(x, p["model.norm.weight"]) @ p["model.embed_tokens.weight"].T
 
 
-def loss(p, rows):
-    out = logits(p, rows[:, :-1])
+def loss(p, rows, sets, how=plain):
+    out = logits(p, rows[:, :-1], sets, how)
     return F.cross_entropy(out.reshape(-1, VOCAB), rows[:, 1:].reshape(-1))
 
 
@@ -106,33 +134,42 @@ def main():
     tokens = torch.tensor(list(source.encode()))
     p = parameters()
     save_file({k: v.contiguous() for k, v in p.items()}, OUT / "weights.safetensors")
-    for v in p.values():
-        v.requires_grad_(True)
+    golden = {"made_by": "tests/reference/make_small.py", "torch": torch.__version__}
+    golden["configs"] = {name: train(name, sets, p, tokens) for name, sets in CONFIGS.items()}
+    (OUT / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
+    print(json.dumps(golden, indent=1))
+
+
+def train(name, sets, initial, tokens):
+    p = {k: v.clone().requires_grad_(True) for k, v in initial.items()}
     optimizer = torch.optim.AdamW(p.values(), lr=LR, betas=(0.9, 0.95), eps=1e-8, weight_decay=0.1)
     losses, norms = [], []
     for step in range(STEPS):
         rows = tokens[step * BATCH * SEQ_LEN:(step + 1) * BATCH * SEQ_LEN].view(BATCH, SEQ_LEN)
         optimizer.zero_grad()
-        value = loss(p, rows)
+        value = loss(p, rows, sets)
         value.backward()
-        if step == 0:
+        if step == 0 and name == "geo_500":
             save_file({k: v.grad.contiguous() for k, v in p.items()}, OUT / "gradients.safetensors")
         norms.append(torch.nn.utils.clip_grad_norm_(p.values(), 1.0).item())
         for group in optimizer.param_groups:
             group["lr"] = lr_at(step)
         optimizer.step()
         losses.append(value.item())
-    perplexity = {}
-    with torch.no_grad():
-        for length in LENGTHS:
-            chunks = [loss(p, tokens[c * length:(c + 1) * length][None]).double() for c in range(CHUNKS)]
-            perplexity[length] = torch.stack(chunks).mean().exp().item()
-    golden = {
-        "made_by": "tests/reference/make_small.py", "torch": torch.__version__,
-        "losses": losses, "grad_norms": norms, "perplexity": perplexity,
+
+    def perplexities(how):
+        found = {}
+        with torch.no_grad():
+            for length in LENGTHS:
+                rows = [tokens[c * length:(c + 1) * length][None] for c in range(CHUNKS)]
+                chunks = [loss(p, row, sets, how).double() for row in rows]
+                found[length] = torch.stack(chunks).mean().exp().item()
+        return found
+
+    return {
+        "losses": losses, "grad_norms": norms, "perplexity": perplexities(plain),
+        "transforms": {name: perplexities(how) for name, how in TRANSFORMS.items()},
     }
-    (OUT / "golden.json").write_text(json.dumps(golden, indent=1) + "\n")
-    print(json.dumps(golden, indent=1))
 
 
 main()
