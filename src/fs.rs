@@ -107,7 +107,16 @@ fn parent(path: &Path) -> &Path {
 /// An exclusive lock on a file, held until it is dropped (or the process ends, however it ends).
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    /// Closing alone would not do: a process that another thread is just starting holds a copy of
+    /// the file, and with it the lock, until it is itself.
+    fn drop(&mut self) {
+        // Closing follows, which ends the lock of a file that cannot be unlocked.
+        let _ = self.file.unlock();
+    }
 }
 
 fn open_lock(path: &Path) -> Result<File> {
@@ -124,7 +133,7 @@ fn open_lock(path: &Path) -> Result<File> {
 pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
     let file = open_lock(path)?;
     match file.try_lock() {
-        Ok(()) => Ok(Some(Lock { _file: file })),
+        Ok(()) => Ok(Some(Lock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(source)) => {
             Err(Error { action: "lock", path: path.to_owned(), source })
@@ -139,7 +148,7 @@ pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
 pub fn lock(path: &Path) -> Result<Lock> {
     let file = open_lock(path)?;
     file.lock().map_err(Error::at("lock", path))?;
-    Ok(Lock { _file: file })
+    Ok(Lock { file })
 }
 
 /// The blake3 hash of a file's content, in hexadecimal.

@@ -17,6 +17,7 @@ pub mod model;
 pub mod ops;
 pub mod optim;
 pub mod plan;
+pub mod plot;
 pub mod report;
 pub mod results;
 pub mod rng;

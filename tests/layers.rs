@@ -3,11 +3,12 @@
 use std::path::Path;
 
 /// For each module, the modules of the crate that it may name.
-const MAY_USE: [(&str, &[&str]); 19] = [
+const MAY_USE: [(&str, &[&str]); 20] = [
     ("diag", &[]),
     ("canonical", &[]),
     ("fs", &[]),
     ("rng", &[]),
+    ("plot", &[]),
     ("stats", &[]),
     ("freq", &[]),
     ("export", &["freq"]),
@@ -49,6 +50,7 @@ const MAY_USE: [(&str, &[&str]); 19] = [
             "freq",
             "fs",
             "plan",
+            "plot",
             "report",
             "results",
             "run",

@@ -13,7 +13,7 @@ mod report;
 mod run;
 mod schema;
 
-use std::io::Write;
+use std::io::{IsTerminal, Write};
 
 use clap::{Parser, Subcommand};
 
@@ -59,6 +59,11 @@ enum Command {
     Schema(schema::Args),
 }
 
+/// Columns of the terminal, as far as the shell says.
+fn columns() -> usize {
+    std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(80)
+}
+
 /// Runs the command line; returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
@@ -77,7 +82,11 @@ pub fn main() -> u8 {
         Command::Report(args) => report::run(&args, &global),
         Command::Freq(args) => {
             let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
-            match freq::run(&args, global.color_stderr(), &mut out, &mut err) {
+            let console = freq::Console {
+                color: global.color_stderr(),
+                columns: out.is_terminal().then(columns),
+            };
+            match freq::run(&args, console, &mut out, &mut err) {
                 0 => Ok(()),
                 code => Err(Exit::silent(u8::try_from(code).unwrap_or(exit::USAGE))),
             }

@@ -77,23 +77,22 @@ fn separate(out: &mut String, first: &mut bool) {
     *first = false;
 }
 
+/// The value of an argument, as the canonical form has it.
+pub(super) fn argument_value(argument: &Argument) -> String {
+    let mut out = String::new();
+    write_argument(&mut out, argument, false);
+    out
+}
+
 fn write_argument(out: &mut String, argument: &Argument, named: bool) {
+    if named {
+        out.push_str(&argument.name);
+        out.push('=');
+    }
     match &argument.value {
-        Value::Number(scalar) => {
-            out.push_str(&argument.name);
-            out.push('=');
-            write_scalar(out, scalar);
-        }
-        Value::Choice(word) => {
-            out.push_str(&argument.name);
-            out.push('=');
-            out.push_str(word);
-        }
+        Value::Number(scalar) => write_scalar(out, scalar),
+        Value::Choice(word) => out.push_str(word),
         Value::List(items) => {
-            if named {
-                out.push_str(&argument.name);
-                out.push('=');
-            }
             out.push('[');
             let mut first = true;
             for item in items {

@@ -4,6 +4,7 @@ mod arguments;
 mod ast;
 mod canonical;
 mod checks;
+mod compare;
 mod context;
 mod error;
 mod eval;
@@ -19,6 +20,7 @@ mod transform;
 
 pub use ast::{Argument, Expr, Function, Op, Scalar, ScalarKind, Span, Value};
 pub use canonical::canonical;
+pub use compare::{Difference, differences};
 pub use context::{Context, MAX_HEAD_DIM, RopeDtype};
 pub use error::{CHECKS, CODES, Check, Error, Severity};
 pub use eval::{evaluate, evaluate_expr, parse, parse_with};

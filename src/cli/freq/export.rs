@@ -1,10 +1,10 @@
 //! `xp freq EXPR --export KIND`: the set in the form that other software takes.
 
 use std::io::{self, IsTerminal, Write};
-use std::sync::Arc;
 
-use super::{DONE, ENVIRONMENT, FreqArgs, INVALID, diagnostic, warning};
-use crate::diag::{self, Diagnostic, Severity, Source};
+use super::sets::{evaluated, finding, is_spec};
+use super::{DONE, ENVIRONMENT, FreqArgs, INVALID};
+use crate::diag::{self, Diagnostic, Severity};
 use crate::export::config::{self, Form, PARTIAL_MODEL_TYPES};
 use crate::export::{self, gguf, npy};
 use crate::freq::{self, Context, FrequencySet};
@@ -84,11 +84,14 @@ fn answer(kind: Kind, args: &FreqArgs) -> Result<Answer, Vec<Diagnostic>> {
         );
         return Err(vec![error.help("export each set with a command of its own")]);
     };
-    let context = args.context();
-    let source = Arc::new(Source { name: "<expr>".to_owned(), text: text.clone() });
-    let set = freq::evaluate(text, &context).map_err(|found| {
-        found.iter().map(|error| diagnostic(error, &source)).collect::<Vec<_>>()
-    })?;
+    let context = args.context.context();
+    if is_spec(text) {
+        let error = Diagnostic::error("freq::export", "--export takes an expression, not a spec");
+        return Err(vec![
+            error.help(format!("`xp freq {text}` shows the expressions of its configs")),
+        ]);
+    }
+    let (set, source) = evaluated("<expr>", text, &context)?;
     let mut answer = match kind {
         Kind::Hf | Kind::Vllm => config_keys(kind, &set, &context),
         Kind::Gguf => factor_table(args, &set),
@@ -102,7 +105,7 @@ fn answer(kind: Kind, args: &FreqArgs) -> Result<Answer, Vec<Diagnostic>> {
              the other software has it for every length"
         )));
     }
-    answer.notes.splice(0..0, warnings.map(|check| warning(check, &source)));
+    answer.notes.splice(0..0, warnings.map(|check| finding(check, &source)));
     Ok(answer)
 }
 

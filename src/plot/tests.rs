@@ -1,0 +1,117 @@
+use super::*;
+
+fn line(name: &str, ys: &[f64]) -> Line {
+    let points = ys.iter().enumerate().map(|(k, y)| (k as f64, *y)).collect();
+    Line { name: name.to_owned(), points }
+}
+
+fn chart(lines: Vec<Line>) -> Chart {
+    Chart {
+        title: "a < b & \"c\"".to_owned(),
+        x: Axis { label: "channel k".to_owned(), scale: Scale::Linear },
+        y: Axis { label: "omega".to_owned(), scale: Scale::Log },
+        lines,
+        rules: vec![Rule { label: "training length".to_owned(), y: 3e-3 }],
+    }
+}
+
+fn falling(base: f64) -> Vec<f64> {
+    (0..32).map(|k| base.powf(-f64::from(k) / 32.0)).collect()
+}
+
+#[test]
+fn one_line_is_drawn_in_dots() {
+    insta::assert_snapshot!(chart(vec![line("geo", &falling(1e4))]).text(72, 12));
+}
+
+#[test]
+fn several_lines_are_letters_and_meet_in_stars() {
+    let lines = vec![line("slow", &falling(5e5)), line("fast", &falling(1e2))];
+    insta::assert_snapshot!(chart(lines).text(72, 12));
+}
+
+#[test]
+fn any_values_give_a_chart() {
+    let odd = [
+        vec![],
+        vec![line("none", &[])],
+        vec![line("zeros", &[0.0, 0.0])],
+        vec![line("one", &[1.0])],
+        vec![line("same", &[0.5, 0.5, 0.5])],
+        vec![line("gap", &[1.0, 0.0, 0.1, f64::NAN, f64::INFINITY, 0.01])],
+        vec![line("far", &[1e-300, 1e300]), line("tiny", &[5e-324, 1.0])],
+    ];
+    for lines in odd {
+        let mut chart = chart(lines);
+        for scale in [Scale::Log, Scale::Linear] {
+            chart.y.scale = scale;
+            for (width, height) in [(0, 0), (72, 12), (300, 100)] {
+                let text = chart.text(width, height);
+                assert!(text.lines().count() >= 7, "{text}");
+                assert!(!text.contains("NaN"), "{text}");
+            }
+            let svg = chart.svg();
+            assert!(!svg.contains("NaN") && !svg.contains("inf"), "{svg}");
+        }
+    }
+}
+
+#[test]
+fn ticks_are_round_and_inside() {
+    let labels = |scale: Scale, low, high, wanted| -> Vec<String> {
+        let ticks = scale.ticks(Extent { low, high }, wanted);
+        assert!(ticks.iter().all(|(at, _)| (low * 0.999..=high * 1.001).contains(at)));
+        ticks.into_iter().map(|(_, label)| label).collect()
+    };
+    assert_eq!(labels(Scale::Linear, 0.0, 31.0, 8), ["0", "5", "10", "15", "20", "25", "30"]);
+    assert_eq!(labels(Scale::Linear, 0.0, 1.0, 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
+    assert_eq!(labels(Scale::Log, 1e-4, 1.0, 8), ["1", "0.1", "0.01", "1e-3", "1e-4"]);
+    assert_eq!(labels(Scale::Log, 1e-12, 1.0, 5), ["1", "1e-3", "1e-6", "1e-9", "1e-12"]);
+    assert!(labels(Scale::Log, 0.2, 0.9, 5).is_empty());
+}
+
+/// Elements that are opened, in order; panics if they are not closed in the other order.
+fn elements(xml: &str) -> Vec<String> {
+    let (mut open, mut all) = (Vec::new(), Vec::new());
+    for tag in xml.split('<').skip(1) {
+        let (tag, _) = tag.split_once('>').expect("a tag ends");
+        assert_eq!(tag.matches('"').count() % 2, 0, "{tag}");
+        if let Some(name) = tag.strip_prefix('/') {
+            assert_eq!(open.pop().as_deref(), Some(name));
+            continue;
+        }
+        let name = tag.split([' ', '/']).next().expect("a name").to_owned();
+        if !tag.ends_with('/') {
+            open.push(name.clone());
+        }
+        all.push(name);
+    }
+    assert!(open.is_empty(), "{open:?}");
+    all
+}
+
+#[test]
+fn the_svg_is_well_formed_and_has_a_path_for_each_line() {
+    let many: Vec<Line> =
+        (0..30).map(|i| line(&format!("set_{i}"), &falling(10f64.powi(i % 6 + 1)))).collect();
+    let svg = chart(many).svg();
+    let names = elements(&svg);
+    assert_eq!(names.iter().filter(|name| *name == "svg").count(), 1);
+    assert!(svg.contains("a &lt; b &amp; &quot;c&quot;"));
+    // Of each a line and its swatch in the legend.
+    assert_eq!(svg.matches("class=\"line c").count(), 60);
+    let strokes: std::collections::BTreeSet<&str> = svg
+        .lines()
+        .filter(|line| line.starts_with("<path class=\"line c"))
+        .map(|line| line.split(" d=").next().expect("before the path"))
+        .collect();
+    assert_eq!(strokes.len(), 28, "seven colours in four dashes before one comes again");
+    assert!(svg.contains(">training length<"));
+}
+
+#[test]
+fn a_value_that_cannot_be_shown_interrupts_the_line() {
+    let svg = chart(vec![line("gap", &[1.0, 0.1, 0.0, 0.1, 1.0])]).svg();
+    let path = svg.lines().find(|line| line.starts_with("<path class=\"line c")).expect("a line");
+    assert_eq!((path.matches('M').count(), path.matches('L').count()), (2, 2));
+}
