@@ -156,3 +156,25 @@ fn ids_of_specs_without_new_keys_stay() {
         ]
     );
 }
+
+#[test]
+fn each_further_set_of_a_model_adds_its_tables_to_the_predicted_memory() {
+    // At the lengths of the file training takes the most, at the other one evaluation does.
+    for (lengths, longest) in [("[64, 128, 256]", 64), ("[64, 8000]", 8000)] {
+        let peak = |freq: &str| {
+            let config = format!("config=[{{name=\"geo\", freq={freq}}}]");
+            let (checked, found) = check(&[&config, &format!("eval.lengths={lengths}")]);
+            let checked = checked.unwrap_or_else(|| panic!("{found:?}"));
+            super::estimate(&checked.points[0], None, false).peak_memory_bytes
+        };
+        let kinds = |pattern: &str| {
+            let sets = "local=\"geo(theta=10k)\", global=\"geo(theta=20k)\"";
+            format!("{{{sets}, pattern=\"{pattern}\"}}")
+        };
+        let one = peak("\"geo(theta=10k)\"");
+        // cos and sin, each of head_dim / 2 = 8 values of f32 a position.
+        assert_eq!(peak(&kinds("LG")) - one, 2 * 8 * 4 * longest);
+        // A kind that no layer is of has no table.
+        assert_eq!(peak(&kinds("LLG")), one);
+    }
+}
