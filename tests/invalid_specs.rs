@@ -12,6 +12,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("spec::too-large", "spec::load: a file of a megabyte"),
     ("freq::context", "freq: a spec always gives the context"),
     ("freq::too-large", "freq: an expression of 64 KiB"),
+    ("freq::spec", "cli::freq: a spec beside expressions"),
     ("freq::export", "tests/export.rs: xp freq --export"),
     ("freq::write", "xp freq --csv"),
     ("freq::same-set", "a warning"),
