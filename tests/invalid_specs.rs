@@ -17,6 +17,7 @@ const ELSEWHERE: &[(&str, &str)] = &[
     ("freq::write", "xp freq --csv"),
     ("freq::same-set", "a warning"),
     ("freq::base-confounded", "a warning: plan::tests"),
+    ("freq::grids-differ", "a warning: plan::tests"),
     ("freq::ignores-trained", "a warning: plan::tests"),
     ("freq::no-effect", "a warning: plan::tests"),
 ];

@@ -732,3 +732,42 @@ fn the_work_of_an_evaluation_is_bounded() {
     let error = evaluate(&lets, &largest).unwrap_err().remove(0);
     assert_eq!(error.code, "freq::too-large");
 }
+
+#[test]
+fn legacy_families_are_what_their_scripts_computed() {
+    let golden: serde_json::Value =
+        serde_json::from_str(include_str!("../../tests/reference/legacy.json")).unwrap();
+    let mut seen = std::collections::BTreeMap::new();
+    for case in golden["cases"].as_array().unwrap() {
+        let context = Context {
+            train_len: golden["train_len"].as_u64(),
+            seq_len: case["seq_len"].as_u64(),
+            ..at(u32::try_from(case["head_dim"].as_u64().unwrap()).unwrap())
+        };
+        let source = case["expr"].as_str().unwrap();
+        let set = evaluate(source, &context).unwrap_or_else(|e| panic!("{source}: {e:?}"));
+        let expected = case["inv_freq"].as_array().unwrap();
+        assert_eq!(set.inv_freq.len(), expected.len());
+        for (k, (w, expected)) in set.inv_freq.iter().zip(expected).enumerate() {
+            let expected = expected.as_f64().unwrap();
+            assert!((w / expected - 1.0).abs() <= 1e-12, "{source} k={k}: {w} and {expected}");
+        }
+        *seen.entry(source.split('(').next().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    for family in super::families::ALL.iter().filter(|family| family.needs_version) {
+        let name = format!("{}@{}", family.name, family.version);
+        assert!(seen.get(&name).is_some_and(|count| *count >= 4), "{name}: {seen:?}");
+    }
+}
+
+#[test]
+fn a_name_of_several_formulas_needs_its_version() {
+    let error = errors("legacy_evq_cosh(theta=500k, tau=1)").remove(0);
+    assert_eq!(error.code, "freq::unknown-version");
+    assert_eq!(error.message, "legacy_evq_cosh has been several formulas, and no version is given");
+    let help = error.help.unwrap();
+    assert_eq!(help.lines().count(), 2, "{help}");
+    assert!(help.starts_with("legacy_evq_cosh@1: dense at low frequencies"), "{help}");
+    let unknown = errors("legacy_evq_cosh@3(theta=500k, tau=1)").remove(0);
+    assert_eq!(unknown.help.unwrap(), "the newest is legacy_evq_cosh@2");
+}

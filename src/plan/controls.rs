@@ -65,6 +65,43 @@ pub fn base_confounded(document: &Node, configs: &[ResolvedConfig], found: &mut 
     }
 }
 
+/// Warns of configs on a grid that neither their baseline nor any plain `geo` is on: all their
+/// frequencies are shifted against the baseline's, whatever the shape. Families without a `grid`
+/// end where `geo` does and are on none.
+pub fn grids_differ(document: &Node, configs: &[ResolvedConfig], found: &mut Vec<Diagnostic>) {
+    let by_name: BTreeMap<&str, &ResolvedConfig> =
+        configs.iter().map(|config| (config.name.as_str(), config)).collect();
+    let plain =
+        |config: &&ResolvedConfig| config.freq.used().all(|set| is_plain_geo(&set.expression));
+    let controls: BTreeSet<&str> =
+        configs.iter().filter(plain).flat_map(|config| config.freq.grids()).collect();
+    // One table with many configs is told once.
+    let mut told: Vec<(Place, Diagnostic, Vec<&str>)> = Vec::new();
+    for (i, config) in configs.iter().enumerate() {
+        let Some(baseline) = by_name.get(config.baseline.as_str()) else { continue };
+        let (own, its) = (config.freq.grids(), baseline.freq.grids());
+        let Some(grid) = own.iter().find(|grid| !its.contains(grid) && !controls.contains(*grid))
+        else {
+            continue;
+        };
+        let Some(other) = its.first() else { continue };
+        let place = document.place_of(&["config", &i.to_string(), "freq"]);
+        if let Some((.., others)) = told.iter_mut().find(|(at, ..)| *at == place) {
+            others.push(&config.name);
+            continue;
+        }
+        let message = format!(
+            "{}: arms on different grids: {grid} here, {other} in its baseline `{}`",
+            config.name, baseline.name
+        );
+        let diagnostic = Diagnostic::warning("freq::grids-differ", message)
+            .at(place.clone(), "all frequencies are shifted besides the change of shape")
+            .help(format!("give both one grid, or add a control: geo(theta=..., grid={grid})"));
+        told.push((place, diagnostic, Vec::new()));
+    }
+    found.extend(told.into_iter().map(|(_, diagnostic, others)| likewise(diagnostic, &others)));
+}
+
 /// A call of `geo` and nothing around it: canonical forms begin with the outermost family.
 fn is_plain_geo(canonical: &str) -> bool {
     canonical.starts_with("geo@")

@@ -99,6 +99,7 @@ pub fn configs(
     // A control may be among what is not complete.
     if complete {
         controls::base_confounded(document, &resolved, found);
+        controls::grids_differ(document, &resolved, found);
     }
     transforms::without_effect(document, &transforms, &resolved, found);
     (complete.then_some(resolved), transforms)

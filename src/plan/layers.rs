@@ -106,6 +106,15 @@ impl LayerSets {
         thetas
     }
 
+    /// The grids that the expressions of these sets name, each once.
+    #[must_use]
+    pub fn grids(&self) -> Vec<&'static str> {
+        let mut grids: Vec<_> = self.used().flat_map(|set| set.grids.iter().copied()).collect();
+        grids.sort_unstable();
+        grids.dedup();
+        grids
+    }
+
     /// The sets that some layer has.
     pub fn used(&self) -> impl Iterator<Item = &FrequencySet> {
         let used = |index: &usize| self.layers.contains(index);

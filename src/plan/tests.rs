@@ -78,6 +78,26 @@ fn a_plain_geo_or_a_baseline_of_the_same_base_is_a_control() {
 }
 
 #[test]
+fn arms_on_different_grids_are_told_unless_there_is_a_control() {
+    let with = |others: &str| {
+        let configs = format!("{{name=\"a\", freq=\"geo(theta=500k)\"}}, {others}");
+        of_configs("freq::grids-differ", &configs)
+    };
+    let evq = "{name=\"b\", freq=\"evq_cosh(theta=500k)\"}";
+    let found = with(evq);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].message, "b: arms on different grids: mid here, std in its baseline `a`");
+    assert!(found[0].help[0].ends_with("geo(theta=..., grid=mid)"), "{found:?}");
+    assert_eq!(with(&format!("{evq}, {{name=\"c\", freq=\"geo(theta=500k, grid=mid)\"}}")), []);
+    assert_eq!(with("{name=\"b\", freq=\"evq_cosh(theta=500k, grid=std)\"}"), []);
+    // A family without a grid ends where geo does.
+    assert_eq!(with(&format!("{{name=\"b\", freq=\"{SIGMOID}\"}}")), []);
+    let own = "{name=\"b\", freq=\"geo(theta=500k, grid=mid)\"}, \
+               {name=\"c\", freq=\"evq_cosh(theta=500k)\", baseline=\"b\"}";
+    assert_eq!(with(own), []);
+}
+
+#[test]
 fn transforms_that_say_nothing_are_told() {
     let codes = |transform: &str| {
         let found = warnings(&[&format!("eval.transform={transform}")]);

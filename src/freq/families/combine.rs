@@ -109,7 +109,7 @@ fn mix_log(call: &Call<'_>) -> Result<Shape, Error> {
     combine(call, |_, a, b| libm::exp((1.0 - alpha) * libm::log(a) + alpha * libm::log(b)))
 }
 
-fn combine(call: &Call<'_>, f: impl Fn(usize, f64, f64) -> f64) -> Result<Shape, Error> {
+pub(super) fn combine(call: &Call<'_>, f: impl Fn(usize, f64, f64) -> f64) -> Result<Shape, Error> {
     let (a, b) = (&call.inner[0], &call.inner[1]);
     if a.attention_scale != b.attention_scale {
         return Err(Error::new(

@@ -41,9 +41,14 @@ fn called(family: &Family) -> String {
 #[must_use]
 pub fn list() -> String {
     let mut out = String::new();
+    let mut legacy = false;
     for family in ALL {
         if !out.is_empty() {
             out.push('\n');
+        }
+        if family.needs_version && !legacy {
+            legacy = true;
+            out.push_str("Old results: names that were other formulas, each with its version\n\n");
         }
         let _ = writeln!(out, "{}  (version {})", signature(family), family.version);
         let _ = writeln!(out, "    {}", family.summary);

@@ -11,6 +11,7 @@ mod combine;
 mod evq;
 mod geo;
 mod given;
+mod legacy;
 mod listing;
 mod ntk;
 mod spaced;
@@ -26,7 +27,8 @@ pub(super) use given::TABLE;
 pub(super) use given::TRAINED;
 pub use listing::{list, table};
 
-/// Every family, in the order of the reference. A name may occur with several versions.
+/// Every family, in the order of the reference, those of old results last. A name may occur with
+/// several versions.
 pub const ALL: &[Family] = &[
     geo::GEO,
     anchored::SIGMOID,
@@ -64,6 +66,33 @@ pub const ALL: &[Family] = &[
     zeros::COPE,
     zeros::ZERO_LOW,
     zeros::FLOOR_ZERO,
+    legacy::shapes::SIGMOID_1,
+    legacy::shapes::SIGMOID_2,
+    legacy::shapes::SIGMOID_3,
+    legacy::shapes::SIGMOID_4,
+    legacy::shapes::SIGMOID_5,
+    legacy::shapes::POLY_1,
+    legacy::shapes::POLY_2,
+    legacy::shapes::POLY_3,
+    legacy::shapes::HYBRID_1,
+    legacy::shapes::HYBRID_2,
+    legacy::shapes::HYBRID_3,
+    legacy::shapes::ANCHORED_SIGMOID_1,
+    legacy::shapes::ANCHORED_SIGMOID_2,
+    legacy::shapes::ANCHORED_SIGMOID_3,
+    legacy::shapes::ANCHORED_SIGMOID_4,
+    legacy::shapes::ANCHORED_HYBRID_1,
+    legacy::evq::COSH_1,
+    legacy::evq::COSH_2,
+    legacy::evq::HYBRID_1,
+    legacy::evq::HYBRID_2,
+    legacy::scaling::YARN_1,
+    legacy::scaling::YARN_2,
+    legacy::scaling::YARN_3,
+    legacy::scaling::YARN_4,
+    legacy::scaling::YARN_5,
+    legacy::scaling::YARN_6,
+    legacy::scaling::DYNAMIC_NTK_1,
 ];
 
 /// Finds the `head_dim` of inner families from evaluated arguments.
@@ -327,9 +356,10 @@ pub(super) fn is_name(name: &str) -> bool {
     ALL.iter().any(|family| family.name == name)
 }
 
-/// Every family's name.
+/// Every family's name, once.
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    ALL.iter().map(|family| family.name)
+    let first = |i: &usize| ALL[..*i].iter().all(|earlier| earlier.name != ALL[*i].name);
+    (0..ALL.len()).filter(first).map(|i| ALL[i].name)
 }
 
 #[cfg(test)]
