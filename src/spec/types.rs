@@ -276,7 +276,7 @@ pub struct Win {
     /// The length at which the claim is made. Default: the longest.
     #[schemars(range(min = 2, max = 16_777_216))]
     pub primary_length: Option<u64>,
-    /// The transform of [eval] under which the claim is made, by name. Default: as trained.
+    /// The transform of `[eval]` under which the claim is made, by name. Default: as trained.
     pub transform: Option<String>,
     /// Where a winner may not be much worse. Default: at most 1 % at the training length.
     pub guard: Option<Guard>,
