@@ -159,11 +159,31 @@ fn another_protocol_or_frequency_set_under_the_same_name_is_refused() {
     let output = lab.run(&freq, "r", &[]);
     assert_eq!(code(&output), 4);
     assert!(stderr(&output).contains("geo"), "{}", stderr(&output));
+    let recip =
+        lab.spec("recip", &[("vocab_size = 256", "vocab_size = 256\nrope_dtype = \"f32-recip\"")]);
+    let output = lab.run(&recip, "r", &[]);
+    assert_eq!(code(&output), 4, "{}", stderr(&output));
+    assert!(stderr(&output).contains("rope_dtype"), "{}", stderr(&output));
     let data = lab.spec("data", &[("max_tokens = 8000", "max_tokens = 9000")]);
     let output = lab.run(&data, "r", &[]);
     assert_eq!(code(&output), 4, "{}", stderr(&output));
     assert!(stderr(&output).contains("max_tokens"), "{}", stderr(&output));
     assert_eq!(digest(&lab.path("r")), before);
+
+    // As an xp with another arithmetic would have left it: other numbers for one expression.
+    let path = lab.path("r/tiny/geo/seed-1/run.json");
+    let text = std::fs::read_to_string(&path).expect("there");
+    let record = lab.json("r/tiny/geo/seed-1/run.json");
+    let (train_id, vec_id) = (&record["train_id"], &record["freq"]["vec_id"]);
+    let other = |id: &Value| id.as_str().expect("an id").chars().rev().collect::<String>();
+    let changed = text
+        .replace(train_id.as_str().expect("an id"), &other(train_id))
+        .replace(vec_id.as_str().expect("an id"), &other(vec_id));
+    std::fs::write(&path, changed).expect("writable");
+    let output = lab.run(&lab.spec("tiny", &[]), "r", &[]);
+    assert_eq!(code(&output), 4);
+    assert!(stderr(&output).contains("gives other numbers than then"), "{}", stderr(&output));
+    std::fs::write(&path, text).expect("writable");
 
     assert_eq!(code(&lab.run(&lr, "r", &["--name", "tiny_lr"])), 0);
     assert_eq!(digest(&lab.path("r")).len(), 2 * before.len());

@@ -122,18 +122,19 @@ impl Context {
 
     /// `name`, a length, is used at `span` and not known.
     pub(super) fn unknown_length(name: &str, span: Range<usize>) -> Error {
+        if name == "seq_len" {
+            let message = "this depends on `seq_len`, the length at run time, and none is given";
+            return Error::new(CONTEXT, span, message, "another set for another length").help(
+                "a config is trained with one set: wrap the trained one in [eval] transform; \
+                 `xp freq` takes --seq-len",
+            );
+        }
         Error::new(
             CONTEXT,
             span,
             format!("`{name}` is used, and no {name} is given"),
             "not known here",
         )
-        .help(if name == "seq_len" {
-            "it is the length at run time: `xp freq` takes --seq-len, and training has no such \
-             length, so a config cannot use it"
-                .to_owned()
-        } else {
-            format!("`xp freq` takes --{}; a spec gives it", name.replace('_', "-"))
-        })
+        .help(format!("`xp freq` takes --{}; a spec gives it", name.replace('_', "-")))
     }
 }

@@ -187,7 +187,16 @@ fn place(point: &Point) -> String {
 }
 
 fn frequencies_changed(was: &Config, is: &Config) -> String {
-    format!("frequencies of {} changed: {} → {}", is.name, was.expression, is.expression)
+    let name = &is.name;
+    if was.expression != is.expression {
+        return format!("frequencies of {name} changed: {} → {}", was.expression, is.expression);
+    }
+    let why = if was.expr_id == is.expr_id {
+        "the arithmetic of this xp is another"
+    } else {
+        "another head_dim, length or rope_dtype"
+    };
+    format!("frequencies of {name} changed, {}: {why}", is.expression)
 }
 
 fn point_changes(changes: &mut Vec<String>, old: &Declared, new: &Declared) {
@@ -434,7 +443,20 @@ mod tests {
         );
         assert_eq!(
             changed(|d| d.points[0].configs[1].vec_id = "v".to_owned()),
-            ["frequencies of hybrid_a0.2_t100k changed: hybrid_a0.2_t100k() → hybrid_a0.2_t100k()"]
+            [
+                "frequencies of hybrid_a0.2_t100k changed, hybrid_a0.2_t100k(): the arithmetic of this xp \
+              is another"
+            ]
+        );
+        assert_eq!(
+            changed(|d| {
+                d.points[0].configs[1].vec_id = "v".to_owned();
+                d.points[0].configs[1].expr_id = "e".to_owned();
+            }),
+            [
+                "frequencies of hybrid_a0.2_t100k changed, hybrid_a0.2_t100k(): another head_dim, length \
+              or rope_dtype"
+            ]
         );
         assert_eq!(
             changed(|d| d.points[0].configs[1].train_ids[0] = "t".to_owned()),

@@ -165,8 +165,17 @@ fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::E
                     && freq.expr_id == run.config.freq.expr_id =>
             {
                 keys.push(format!(
-                    "freq: {} gives other numbers than then (vec_id {} -> {}): rope_dtype, or the \
-                     arithmetic of this xp, is another",
+                    "freq: {} gives other numbers than then (vec_id {} -> {}): the arithmetic of \
+                     this xp is another",
+                    freq.expression, freq.vec_id, run.config.freq.vec_id
+                ));
+            }
+            Some(freq)
+                if freq.vec_id != run.config.freq.vec_id
+                    && freq.expression == run.config.freq.expression =>
+            {
+                keys.push(format!(
+                    "freq: {} for another head_dim, length or rope_dtype (vec_id {} -> {})",
                     freq.expression, freq.vec_id, run.config.freq.vec_id
                 ));
             }
