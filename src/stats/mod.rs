@@ -1,12 +1,24 @@
-//! Statistics on plain numbers: summaries, the paired t test, Holm's correction.
+//! Statistics on plain numbers: summaries, tests with intervals, exact tests, effects, corrections.
 //!
 //! A leaf: it knows no records, specs or verdicts. What each method assumes stands beside it.
-//! Nothing here is random, so the same numbers always give the same answer.
+//! The same numbers always give the same answer: what is drawn at random is seeded with them.
 
+mod bootstrap;
+mod components;
+mod effect;
+mod exact;
 mod holm;
 mod paired;
 mod summary;
+#[cfg(test)]
+mod tests;
+mod welch;
 
+pub use bootstrap::{FEWEST as FEWEST_FOR_BOOTSTRAP, Interval, bca, bca_of};
+pub use components::{Components, components};
+pub use effect::{Without, dz, leave_one_out};
+pub use exact::{MOST_FLIPPED, MOST_RANKED, sign_flip, sign_test, smallest_p, wilcoxon};
 pub use holm::holm;
 pub use paired::{PairedT, paired_t};
 pub use summary::{Summary, mean, std, summarize};
+pub use welch::{WelchT, welch_t};
