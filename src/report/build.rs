@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Change, Experiment, Report, RunRow, Section};
 use super::section::SectionBuilder;
-use super::{caveats, leaderboard};
+use super::{caveats, leaderboard, operating};
 use crate::results::{Declared, Entry, Evaluation, Listing, Lock, Record, Transform};
 
 /// What a report is made of: one experiment's declaration, its lock, and its folder.
@@ -60,12 +60,14 @@ fn experiment(input: &Input) -> Experiment {
     };
     let runs = runs(declared, &index);
     let caveats = caveats::of(input, &sections, &runs);
+    let operating = operating::of(declared, &sections, &runs);
     Experiment {
         name: declared.experiment.clone(),
         seeds: declared.seeds.clone(),
         std_ddof: declared.std_ddof,
         win: declared.win.clone(),
         rule: caveats::rule_in_words(declared),
+        operating,
         frozen: lock.as_ref().map(|lock| lock.frozen.clone()),
         sections,
         amendments: lock.iter().flat_map(|lock| &lock.amendments).map(change).collect(),

@@ -73,6 +73,9 @@ impl Out {
         let (h1, h2) = if combined { ("##", "###") } else { ("#", "##") };
         self.block(&format!("{h1} {}", escape(&experiment.name)));
         self.block(&escape(&experiment.rule));
+        if let Some(operating) = &experiment.operating {
+            self.block(&escape(&operating.words()));
+        }
         for section in &experiment.sections {
             if let Some(point) = &section.point {
                 self.block(&format!("{h2} {}", escape(point)));

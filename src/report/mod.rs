@@ -16,6 +16,7 @@ mod csv_files;
 mod leaderboard;
 mod markdown;
 mod model;
+mod operating;
 mod require;
 mod section;
 mod table;

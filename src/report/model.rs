@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use super::column::Column;
+use super::operating::Operating;
 use super::verdict::Verdict;
 use crate::results::{Problem, Status, Transform, WinRule};
 
@@ -45,6 +46,9 @@ pub struct Experiment {
     pub win: WinRule,
     /// The win rule as a sentence.
     pub rule: String,
+    /// How often the rule claims falsely, and what it finds; `None` with one seed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operating: Option<Operating>,
     /// When the declaration was frozen; `None` if there is no `lock.json`.
     pub frozen: Option<String>,
     /// One section a protocol: one, or one a sweep point.

@@ -45,6 +45,9 @@ pub fn text(report: &Report) -> String {
                 section_text(&mut out, experiment, section);
             }
             wrapped(&mut out, "rule: ", &experiment.rule);
+            if let Some(operating) = &experiment.operating {
+                wrapped(&mut out, "rates: ", &operating.words());
+            }
         }
         notes(&mut out, experiment, combined);
         for caveat in experiment.caveats.iter().filter(|caveat| !common.contains(caveat)) {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use statrs::distribution::{ContinuousCDF, Normal};
 
+use super::random::SplitMix;
 use super::summary::mean;
 
 /// Fewest values: below, the interval covers far less than it says (75 % for 95 % at n = 3).
@@ -32,7 +33,7 @@ pub fn bca(values: &[f64], level: f64) -> Option<Interval> {
         return None;
     }
     let observed = mean(values)?;
-    let mut random = SplitMix::seeded_by(values);
+    let mut random = SplitMix::seeded_by(values.iter().map(|value| value.to_bits()));
     let n = values.len();
     let replicates: Vec<f64> = (0..RESAMPLES)
         .map(|_| (0..n).map(|_| values[random.below(n)]).sum::<f64>() / n as f64)
@@ -84,31 +85,4 @@ fn quantile(sorted: &[f64], share: f64) -> f64 {
     let (low, part) = (at.floor() as usize, at.fract());
     let high = (low + 1).min(sorted.len() - 1);
     sorted[low] + (sorted[high] - sorted[low]) * part
-}
-
-/// `SplitMix64` (Steele, Lea and Flood 2014).
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn seeded_by(values: &[f64]) -> Self {
-        let mut state = Self(0x5851_f42d_4c95_7f2d);
-        for value in values {
-            state.0 ^= value.to_bits();
-            state.0 = state.next();
-        }
-        state
-    }
-
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    /// Uniform below `n`, by multiplication (Lemire 2019); the bias is below n / 2^64.
-    fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next()) * n as u128) >> 64) as usize
-    }
 }

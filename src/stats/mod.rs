@@ -9,6 +9,8 @@ mod effect;
 mod exact;
 mod holm;
 mod paired;
+mod power;
+mod random;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -20,5 +22,6 @@ pub use effect::{Without, dz, leave_one_out};
 pub use exact::{MOST_FLIPPED, MOST_RANKED, sign_flip, sign_test, smallest_p, wilcoxon};
 pub use holm::holm;
 pub use paired::{PairedT, paired_t};
+pub use power::{ClaimRule, Rates, Setting, claim_rates, correlation, detectable, seeds_needed};
 pub use summary::{Summary, mean, std, summarize};
 pub use welch::{WelchT, welch_t};

@@ -1,0 +1,131 @@
+//! How often the rule of an experiment claims falsely, and what it finds.
+
+use serde::Serialize;
+
+use super::column::Column;
+use super::model::{RunRow, Section};
+use super::verdict::{LEVEL, effective_rule};
+use super::words;
+use crate::results::{Declared, Rule};
+use crate::stats::{ClaimRule, Setting, claim_rates, correlation};
+
+/// True gaps, in standard deviations over seeds, for which the power is given.
+const EFFECTS: [f64; 2] = [1.0, 2.0];
+/// Fewer seeds say nothing of a correlation: with three, one of -0.8 comes as easily as of 0.8.
+const SEEDS_TO_MEASURE: usize = 5;
+
+/// Rates of the rule at the declared number of seeds, by simulation of normal results.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Operating {
+    /// Declared seeds.
+    pub n: usize,
+    /// Correlation between configs under one seed that is assumed: rounded to a tenth.
+    pub correlation: f64,
+    /// Whether it was measured on the results; 0 is assumed where they are too few.
+    pub measured: bool,
+    /// Share of comparisons in which WIN is claimed though nothing is there.
+    pub false_win: f64,
+    /// (gap in standard deviations over seeds, share of comparisons in which WIN is claimed).
+    pub power: Vec<(f64, f64)>,
+}
+
+impl Operating {
+    /// In a sentence.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let source =
+            if self.measured { "as measured" } else { "assumed: too few seeds to measure it" };
+        let percent = |share: f64| {
+            if share > 0.0 && share < 0.001 {
+                "less than 0.1 %".to_owned()
+            } else {
+                format!("{:.1} %", 100.0 * share)
+            }
+        };
+        let power = self
+            .power
+            .iter()
+            .map(|(effect, share)| format!("of {effect} std in {}", percent(*share)));
+        format!(
+            "At n = {} and a correlation of {:.1} between configs under one seed ({source}) this rule \
+             claims a WIN where nothing is there in {} of comparisons, and finds a true gap {} \
+             (simulated, without the guard; std over seeds).",
+            self.n,
+            self.correlation,
+            percent(self.false_win),
+            words::list(power)
+        )
+    }
+}
+
+/// The rates of the declared rule; `None` with one seed, with which nothing is claimed.
+pub(super) fn of(declared: &Declared, sections: &[Section], runs: &[RunRow]) -> Option<Operating> {
+    let n = declared.seeds.len();
+    let win = &declared.win;
+    let rule = match effective_rule(win.rule, n)? {
+        Rule::Ci => {
+            let compared =
+                |section: &Section| section.rows.iter().filter(|row| !row.is_baseline()).count();
+            let comparisons = sections.iter().map(compared).max().unwrap_or(1);
+            ClaimRule::Interval { level: LEVEL, comparisons }
+        }
+        Rule::Auto | Rule::Seeds => ClaimRule::Seeds {
+            max_std_over_gap: win.max_std_over_gap,
+            better: (win.min_seeds_better.num, win.min_seeds_better.den),
+            ddof: declared.std_ddof,
+        },
+    };
+    let measured = measured_correlation(declared, sections, runs);
+    let correlation = measured.unwrap_or(0.0);
+    let win = |effect| {
+        let setting = Setting { n, correlation, effect };
+        claim_rates(&rule, &setting).map(|rates| rates.win)
+    };
+    Some(Operating {
+        n,
+        correlation,
+        measured: measured.is_some(),
+        false_win: win(0.0)?,
+        power: EFFECTS.into_iter().filter_map(|effect| Some((effect, win(effect)?))).collect(),
+    })
+}
+
+/// The correlation of log-perplexities between configs and their baselines over seeds in the column
+/// of the claim: the mean over configs of Fisher's z, to a tenth, from 0 to 0.9. (A seed is common
+/// to both or to neither: it does not make one better and the other worse.)
+fn measured_correlation(declared: &Declared, sections: &[Section], runs: &[RunRow]) -> Option<f64> {
+    let column = Column::of_claim(&declared.win);
+    let value = |section: &Section, config: &str, seed: u64| {
+        let of = |run: &&RunRow| {
+            run.protocol == section.protocol
+                && run.config == config
+                && run.seed == seed
+                && run.attempt == 1
+                && run.eval_len == Some(column.length)
+                && run.transform == column.transform
+        };
+        runs.iter().find(of).and_then(|run| run.nll)
+    };
+    if declared.seeds.len() < SEEDS_TO_MEASURE {
+        return None;
+    }
+    let mut all = Vec::new();
+    for section in sections {
+        for row in section.rows.iter().filter(|row| !row.is_baseline()) {
+            let (own, baseline): (Vec<f64>, Vec<f64>) = declared
+                .seeds
+                .iter()
+                .filter_map(|&seed| {
+                    Some((value(section, &row.config, seed)?, value(section, &row.baseline, seed)?))
+                })
+                .unzip();
+            all.extend(correlation(&own, &baseline));
+        }
+    }
+    if all.is_empty() {
+        return None;
+    }
+    // A correlation of 1 has no z.
+    let z = all.iter().map(|r| libm::atanh(r.clamp(-0.99, 0.99))).sum::<f64>() / all.len() as f64;
+    Some((10.0 * libm::tanh(z).clamp(0.0, 0.9)).round() / 10.0)
+}
