@@ -8,6 +8,7 @@ pub mod exit;
 mod freq;
 mod import;
 mod plan;
+mod power;
 mod progress;
 mod report;
 mod run;
@@ -47,6 +48,8 @@ enum Command {
     Run(run::Args),
     /// The mean±std table with verdicts, from whatever is there.
     Report(report::Args),
+    /// How many seeds an effect needs, and what n seeds can detect.
+    Power(power::Args),
     /// Evaluate frequency expressions.
     Freq(freq::FreqArgs),
     /// Bring in results measured elsewhere.
@@ -80,6 +83,7 @@ pub fn main() -> u8 {
         Command::Plan(args) => plan::run(&args, &global),
         Command::Run(args) => run::run(&args, &global),
         Command::Report(args) => report::run(&args, &global),
+        Command::Power(args) => power::run(&args, &global),
         Command::Freq(args) => {
             let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr());
             let console = freq::Console {

@@ -91,7 +91,11 @@ pub fn print_after_run(plan: &Plan, layout: &Layout, global: &Global) -> Result<
     Ok(())
 }
 
-fn of_plan(plan: &Plan, layout: &Layout) -> Result<Input, Exit> {
+/// What a report of a plan is made from.
+///
+/// # Errors
+/// Results that cannot be read.
+pub fn of_plan(plan: &Plan, layout: &Layout) -> Result<Input, Exit> {
     Ok(Input {
         declared: plan.declared(),
         lock: store::read_lock(&layout.lock(&plan.experiment))?,
@@ -99,7 +103,11 @@ fn of_plan(plan: &Plan, layout: &Layout) -> Result<Input, Exit> {
     })
 }
 
-fn of_folder(folder: &Path) -> Result<(Layout, Input), Exit> {
+/// What a report of an experiment's folder is made from, and where it lies.
+///
+/// # Errors
+/// A folder that is none of an experiment, results that cannot be read.
+pub fn of_folder(folder: &Path) -> Result<(Layout, Input), Exit> {
     let unusable = |why: &str| {
         Exit::new(
             exit::USAGE,

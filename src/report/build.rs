@@ -60,14 +60,13 @@ fn experiment(input: &Input) -> Experiment {
     };
     let runs = runs(declared, &index);
     let caveats = caveats::of(input, &sections, &runs);
-    let operating = operating::of(declared, &sections, &runs);
-    Experiment {
+    let mut experiment = Experiment {
         name: declared.experiment.clone(),
         seeds: declared.seeds.clone(),
         std_ddof: declared.std_ddof,
         win: declared.win.clone(),
         rule: caveats::rule_in_words(declared),
-        operating,
+        operating: None,
         frozen: lock.as_ref().map(|lock| lock.frozen.clone()),
         sections,
         amendments: lock.iter().flat_map(|lock| &lock.amendments).map(change).collect(),
@@ -78,7 +77,9 @@ fn experiment(input: &Input) -> Experiment {
         problems,
         caveats,
         runs,
-    }
+    };
+    experiment.operating = operating::of(&experiment);
+    experiment
 }
 
 /// Every result, declared ones first in the declaration's order, then the others in theirs.

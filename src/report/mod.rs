@@ -17,6 +17,7 @@ mod leaderboard;
 mod markdown;
 mod model;
 mod operating;
+pub mod power;
 mod require;
 mod section;
 mod table;

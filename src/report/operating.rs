@@ -1,12 +1,14 @@
 //! How often the rule of an experiment claims falsely, and what it finds.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::column::Column;
-use super::model::{RunRow, Section};
+use super::model::{Experiment, RunRow, Section};
 use super::verdict::{LEVEL, effective_rule};
 use super::words;
-use crate::results::{Declared, Rule};
+use crate::results::{Rule, WinRule};
 use crate::stats::{ClaimRule, Setting, claim_rates, correlation};
 
 /// True gaps, in standard deviations over seeds, for which the power is given.
@@ -58,24 +60,30 @@ impl Operating {
     }
 }
 
-/// The rates of the declared rule; `None` with one seed, with which nothing is claimed.
-pub(super) fn of(declared: &Declared, sections: &[Section], runs: &[RunRow]) -> Option<Operating> {
-    let n = declared.seeds.len();
-    let win = &declared.win;
-    let rule = match effective_rule(win.rule, n)? {
-        Rule::Ci => {
-            let compared =
-                |section: &Section| section.rows.iter().filter(|row| !row.is_baseline()).count();
-            let comparisons = sections.iter().map(compared).max().unwrap_or(1);
-            ClaimRule::Interval { level: LEVEL, comparisons }
-        }
+/// A rule as it is simulated.
+pub(super) fn claim_rule(rule: Rule, win: &WinRule, ddof: u8, comparisons: usize) -> ClaimRule {
+    match rule {
+        Rule::Ci => ClaimRule::Interval { level: LEVEL, comparisons },
         Rule::Auto | Rule::Seeds => ClaimRule::Seeds {
             max_std_over_gap: win.max_std_over_gap,
             better: (win.min_seeds_better.num, win.min_seeds_better.den),
-            ddof: declared.std_ddof,
+            ddof,
         },
-    };
-    let measured = measured_correlation(declared, sections, runs);
+    }
+}
+
+/// Configs that are compared with a baseline: in the sweep point that has most of them.
+pub(super) fn comparisons(sections: &[Section]) -> usize {
+    let compared = |section: &Section| section.rows.iter().filter(|row| !row.is_baseline()).count();
+    sections.iter().map(compared).max().unwrap_or(0)
+}
+
+/// The rates of an experiment's rule; `None` with one seed, with which nothing is claimed.
+pub(super) fn of(experiment: &Experiment) -> Option<Operating> {
+    let (n, win) = (experiment.seeds.len(), &experiment.win);
+    let rule = effective_rule(win.rule, n)?;
+    let rule = claim_rule(rule, win, experiment.std_ddof, comparisons(&experiment.sections));
+    let measured = measured_correlation(experiment);
     let correlation = measured.unwrap_or(0.0);
     let win = |effect| {
         let setting = Setting { n, correlation, effect };
@@ -90,35 +98,45 @@ pub(super) fn of(declared: &Declared, sections: &[Section], runs: &[RunRow]) -> 
     })
 }
 
-/// The correlation of log-perplexities between configs and their baselines over seeds in the column
-/// of the claim: the mean over configs of Fisher's z, to a tenth, from 0 to 0.9. (A seed is common
-/// to both or to neither: it does not make one better and the other worse.)
-fn measured_correlation(declared: &Declared, sections: &[Section], runs: &[RunRow]) -> Option<f64> {
-    let column = Column::of_claim(&declared.win);
-    let value = |section: &Section, config: &str, seed: u64| {
-        let of = |run: &&RunRow| {
-            run.protocol == section.protocol
-                && run.config == config
-                && run.seed == seed
-                && run.attempt == 1
+/// The mean cross-entropy of first attempts in the column of the claim.
+pub(super) struct Claimed<'a>(BTreeMap<(&'a str, &'a str, u64), f64>);
+
+impl<'a> Claimed<'a> {
+    pub fn of(experiment: &'a Experiment) -> Self {
+        let column = Column::of_claim(&experiment.win);
+        let here = |run: &&RunRow| {
+            run.attempt == 1
                 && run.eval_len == Some(column.length)
                 && run.transform == column.transform
         };
-        runs.iter().find(of).and_then(|run| run.nll)
-    };
-    if declared.seeds.len() < SEEDS_TO_MEASURE {
+        let value = |run: &'a RunRow| {
+            Some(((run.protocol.as_str(), run.config.as_str(), run.seed), run.nll?))
+        };
+        Self(experiment.runs.iter().filter(here).filter_map(value).collect())
+    }
+
+    pub fn nll(&self, section: &Section, config: &str, seed: u64) -> Option<f64> {
+        self.0.get(&(section.protocol.as_str(), config, seed)).copied()
+    }
+}
+
+/// The correlation of log-perplexities between configs and their baselines over seeds in the column
+/// of the claim: the mean over configs of Fisher's z, to a tenth, from 0 to 0.9. (A seed is common
+/// to both or to neither: it does not make one better and the other worse.)
+pub(super) fn measured_correlation(experiment: &Experiment) -> Option<f64> {
+    if experiment.seeds.len() < SEEDS_TO_MEASURE {
         return None;
     }
+    let claimed = Claimed::of(experiment);
     let mut all = Vec::new();
-    for section in sections {
+    for section in &experiment.sections {
         for row in section.rows.iter().filter(|row| !row.is_baseline()) {
-            let (own, baseline): (Vec<f64>, Vec<f64>) = declared
-                .seeds
-                .iter()
-                .filter_map(|&seed| {
-                    Some((value(section, &row.config, seed)?, value(section, &row.baseline, seed)?))
-                })
-                .unzip();
+            let pair = |seed: &u64| {
+                let of = |config| claimed.nll(section, config, *seed);
+                Some((of(&row.config)?, of(&row.baseline)?))
+            };
+            let (own, baseline): (Vec<f64>, Vec<f64>) =
+                experiment.seeds.iter().filter_map(pair).unzip();
             all.extend(correlation(&own, &baseline));
         }
     }

@@ -130,8 +130,13 @@ pub fn seeds_needed(
         claim_rates(rule, &setting).is_some_and(|rates| rates.win >= power)
     };
     match rule {
-        // Its power may fall with n, since the std does not shrink.
-        ClaimRule::Seeds { .. } => (2..=most).find(|n| finds(*n)),
+        // With n the std does not shrink: below this gap its power falls towards none.
+        ClaimRule::Seeds { max_std_over_gap, .. } => {
+            const FALLEN: usize = 10;
+            let falls = effect * max_std_over_gap < 1.0;
+            let most = if falls { most.min(FALLEN) } else { most };
+            (2..=most).find(|n| finds(*n))
+        }
         ClaimRule::Interval { .. } => {
             if most < 2 || !finds(most) {
                 return None;
