@@ -164,6 +164,7 @@ fn default_rule() -> WinRule {
         guard: None,
         max_std_over_gap: 0.5,
         min_seeds_better: SeedShare { num: 2, den: 3 },
+        tie_margin_pct: None,
     }
 }
 

@@ -52,6 +52,7 @@ pub fn win_rule(spec: &Spec, seq_len: u64, lengths: &[u64]) -> WinRule {
         transform: win.transform.clone(),
         guard: lengths.contains(&guard.length).then_some(guard),
         max_std_over_gap: win.max_std_over_gap.unwrap_or(0.5),
+        tie_margin_pct: win.tie_margin_pct,
         min_seeds_better: SeedShare::try_from(share).unwrap_or(SeedShare { num: 2, den: 3 }),
     }
 }

@@ -38,7 +38,15 @@ pub(super) fn rule_in_words(declared: &Declared) -> String {
             win.max_std_over_gap, win.min_seeds_better
         ),
     };
-    format!("WIN at {primary} ({name}): {conditions}{guard}. LOSS is the same the other way round.")
+    let tie = win.tie_margin_pct.map_or(String::new(), |margin| {
+        format!(
+            " TIE where neither holds and the 95 % interval of the difference is within {margin} % of the \
+             perplexity."
+        )
+    });
+    format!(
+        "WIN at {primary} ({name}): {conditions}{guard}. LOSS is the same the other way round.{tie}"
+    )
 }
 
 /// The caveats that apply, most important first.

@@ -142,6 +142,7 @@ mod tests {
                 guard: None,
                 max_std_over_gap: 0.5,
                 min_seeds_better: SeedShare { num: 2, den: 3 },
+                tie_margin_pct: None,
             },
             std_ddof: 1,
             comparisons: 1,

@@ -24,6 +24,8 @@ pub enum Verdict {
     Win,
     /// The rule holds the other way round.
     Loss,
+    /// The rule holds in neither direction, and the interval lies inside the declared margin.
+    Tie,
     /// All results are there and the rule holds in neither direction.
     Inconclusive,
     /// A declared seed of the config or of its baseline is missing, failed or diverged.
@@ -41,6 +43,7 @@ impl Verdict {
         match self {
             Self::Win => "WIN",
             Self::Loss => "LOSS",
+            Self::Tie => "TIE",
             Self::Inconclusive => "INCONCLUSIVE",
             Self::Incomplete => "INCOMPLETE",
             Self::Exploratory => "EXPLORATORY",
@@ -132,7 +135,10 @@ pub fn decide(case: &Case) -> Decision {
         Direction::Worse => Verdict::Loss,
     };
     match outcome {
-        Err(unmet) => decision(Verdict::Inconclusive, unmet),
+        Err(unmet) => match tie(case) {
+            Some(words) => decision(Verdict::Tie, words),
+            None => decision(Verdict::Inconclusive, unmet),
+        },
         Ok(met) => match guard_rule(case, direction) {
             Guarded::Met(words) => decision(verdict, format!("{met}{words}")),
             Guarded::Unmet(words) => decision(Verdict::Inconclusive, format!("{met}, but {words}")),
@@ -241,6 +247,20 @@ fn ci_rule(case: &Case, gap: f64) -> (Direction, Result<String, String>) {
     (direction, Ok(words))
 }
 
+/// That the interval of the difference lies inside the margin, if one is declared.
+fn tie(case: &Case) -> Option<String> {
+    let margin = case.win.tie_margin_pct?;
+    let paired = case.comparison.paired?;
+    // Lower perplexity is a positive difference of log-perplexities.
+    let percent = |difference: f64| 100.0 * (1.0 - libm::exp(-difference));
+    let (low, high) = (percent(paired.low), percent(paired.high));
+    (-margin <= low && high <= margin).then(|| {
+        format!(
+            "the 95 % interval, {low:+.2} % to {high:+.2} %, is inside the margin of {margin} %"
+        )
+    })
+}
+
 enum Guarded {
     Met(String),
     Unmet(String),
@@ -298,6 +318,7 @@ mod tests {
             guard: None,
             max_std_over_gap: 0.5,
             min_seeds_better: SeedShare { num: 2, den: 3 },
+            tie_margin_pct: None,
         }
     }
 
@@ -316,6 +337,28 @@ mod tests {
 
     fn verdict(config: &[f64], baseline: &[f64]) -> Decision {
         decided(&arm("new", config), &arm("geo", baseline), &rule(Rule::Auto), None)
+    }
+
+    #[test]
+    fn a_tie_needs_a_margin_and_an_interval_inside_it() {
+        let (geo, same) = ([10.0, 11.0, 12.0, 13.0], [10.01, 10.99, 12.01, 12.99]);
+        let with = |margin: Option<f64>| {
+            let win = WinRule { tie_margin_pct: margin, ..rule(Rule::Auto) };
+            decided(&arm("new", &same), &arm("geo", &geo), &win, None)
+        };
+        assert_eq!(with(None).verdict, Verdict::Inconclusive);
+        assert_eq!(with(Some(0.05)).verdict, Verdict::Inconclusive);
+        let tie = with(Some(0.5));
+        assert_eq!(tie.verdict, Verdict::Tie);
+        assert!(tie.reason.ends_with("is inside the margin of 0.5 %"), "{}", tie.reason);
+        // What the rule allows to be claimed is claimed, however small.
+        let win = WinRule { tie_margin_pct: Some(50.0), ..rule(Rule::Auto) };
+        let better =
+            decided(&arm("new", &[9.0, 9.1, 9.05]), &arm("geo", &[10.0, 10.1, 10.05]), &win, None);
+        assert_eq!(better.verdict, Verdict::Win);
+        // A seed that is missing is none that ties.
+        let short = decided(&arm("new", &[9.0]), &arm("geo", &[9.0]), &win, None);
+        assert_eq!(short.verdict, Verdict::Exploratory);
     }
 
     #[test]

@@ -120,6 +120,9 @@ pub struct WinRule {
     pub max_std_over_gap: f64,
     /// Rule `seeds`: at least this share of the paired seeds better.
     pub min_seeds_better: SeedShare,
+    /// TIE within so many percent of the perplexity; `None`: never.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tie_margin_pct: Option<f64>,
 }
 
 /// Which win rule applies.

@@ -347,6 +347,10 @@ fn win_changes(changes: &mut Vec<String>, old: &WinRule, new: &WinRule) {
         &old.min_seeds_better,
         &new.min_seeds_better,
     );
+    let tie = |win: &WinRule| {
+        win.tie_margin_pct.map_or("none".to_owned(), |margin| format!("{margin} %"))
+    };
+    value_change(changes, "win rule, tie_margin_pct", &tie(old), &tie(new));
 }
 
 fn value_change<T: Display + PartialEq>(changes: &mut Vec<String>, what: &str, old: &T, new: &T) {
@@ -414,6 +418,7 @@ mod tests {
                 d.win.rule = Rule::Seeds;
                 d.win.guard = None;
                 d.win.max_std_over_gap = 1.0;
+                d.win.tie_margin_pct = Some(0.5);
                 d.win.min_seeds_better = SeedShare { num: 1, den: 2 };
                 d.win.primary_length = 8192;
                 d.std_ddof = 0;
@@ -428,6 +433,7 @@ mod tests {
                 "win rule, guard: at most 1 % worse at 2048 → none",
                 "win rule, max_std_over_gap: 0.5 → 1",
                 "win rule, min_seeds_better: 2/3 → 1/2",
+                "win rule, tie_margin_pct: none → 0.5 %",
             ]
         );
         assert_eq!(

@@ -38,6 +38,7 @@ pub(crate) fn declared() -> Declared {
             guard: Some(Guard { length: 2048, max_worse_pct: 1.0 }),
             max_std_over_gap: 0.5,
             min_seeds_better: SeedShare { num: 2, den: 3 },
+            tie_margin_pct: None,
         },
     }
 }

@@ -283,6 +283,10 @@ pub struct Win {
     /// Rule "seeds": the larger std may be at most this times the gap. Default: 0.5.
     #[schemars(range(min = 0, max = 1000))]
     pub max_std_over_gap: Option<f64>,
+    /// TIE where no win can be claimed and the 95 % interval of the difference lies within so many
+    /// percent of the perplexity. Default: no verdict TIE.
+    #[schemars(range(min = 0, max = 100))]
+    pub tie_margin_pct: Option<f64>,
     /// Rule "seeds": this share of the seeds must be better. Default: "2/3".
     #[schemars(regex(pattern = r"^[0-9]+/[1-9][0-9]*$"))]
     pub min_seeds_better: Option<String>,
