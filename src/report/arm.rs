@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::verdict::LEVEL;
 use super::words;
-use crate::stats::{PairedT, Summary, paired_t, summarize};
+use crate::stats::{PairedT, Summary, dz, paired_t, sign_flip, summarize};
 
 /// The declared seeds of a config in one column, each with its result or why there is none.
 #[derive(Debug, Clone, PartialEq)]
@@ -85,6 +85,14 @@ impl Absence {
 }
 
 impl Arm {
+    /// The same without the seed at a place.
+    #[must_use]
+    pub fn without(&self, index: usize) -> Self {
+        let mut seeds = self.seeds.clone();
+        seeds.remove(index);
+        Self { name: self.name.clone(), seeds }
+    }
+
     /// The perplexities that are there, in the order of the seeds.
     #[must_use]
     pub fn perplexities(&self) -> Vec<f64> {
@@ -177,6 +185,10 @@ pub struct Comparison {
     pub worse: usize,
     /// Paired t of baseline nll − config nll (positive is better); only if no seed is absent.
     pub paired: Option<PairedT>,
+    /// p of the exact sign-flip test of the same differences; likewise.
+    pub sign_flip: Option<f64>,
+    /// Their mean over their std; likewise.
+    pub dz: Option<f64>,
 }
 
 /// Compares a config with its baseline; the two arms hold the same seeds in the same order.
@@ -200,5 +212,16 @@ pub fn compare(config: &Arm, baseline: &Arm, ddof: u8) -> Comparison {
     let gap = baseline.mean.zip(config.mean).map(|(b, c)| b - c).filter(|gap| gap.is_finite());
     let gap_pct = gap.zip(baseline.mean).map(|(gap, mean)| 100.0 * gap / mean);
     let paired = complete.then(|| paired_t(&differences, LEVEL)).flatten();
-    Comparison { config, baseline, gap, gap_pct, pairs: differences.len(), better, worse, paired }
+    Comparison {
+        config,
+        baseline,
+        gap,
+        gap_pct,
+        pairs: differences.len(),
+        better,
+        worse,
+        paired,
+        sign_flip: complete.then(|| sign_flip(&differences)).flatten(),
+        dz: complete.then(|| dz(&differences)).flatten(),
+    }
 }

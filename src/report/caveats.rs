@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use super::build::Input;
 use super::column::Column;
 use super::model::{RunRow, Section};
-use super::verdict::{Verdict, effective_rule};
+use super::verdict::{LEVEL, Verdict, effective_rule};
 use super::words;
 use crate::results::{Declared, Lock, Rule, Status};
+use crate::stats::smallest_p;
 
 /// The rule in words, with everything that it depends on.
 pub(super) fn rule_in_words(declared: &Declared) -> String {
@@ -94,6 +95,13 @@ pub(super) fn of(input: &Input, sections: &[Section], runs: &[RunRow]) -> Vec<St
              alone; they are not what the verdict rests on unless the rule is `ci`."
                 .to_owned(),
         );
+    }
+    if n > 1 && smallest_p(n) > 1.0 - LEVEL {
+        caveats.push(format!(
+            "5 % is not attainable at n = {n} by the exact tests (sign flip, signs, signed ranks): their \
+             smallest p is {}.",
+            words::number(smallest_p(n))
+        ));
     }
     if declared.std_ddof == 0 {
         caveats.push(

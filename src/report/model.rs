@@ -191,6 +191,15 @@ pub struct Cell {
     pub p_paired: Option<f64>,
     /// The same after Holm's correction over the configs compared in this column.
     pub p_holm: Option<f64>,
+    /// Two-sided p of the exact sign-flip test on nll, not corrected.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_sign_flip: Option<f64>,
+    /// Mean over std of the paired differences of nll.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dz: Option<f64>,
+    /// Seeds without any one of which the claim would not be made.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub hinges_on: Vec<u64>,
     /// The verdict in this column; `None` for a baseline.
     pub verdict: Option<Verdict>,
     /// Why; empty for a baseline.

@@ -7,7 +7,7 @@ use super::arm::{Absence, Arm, Comparison, Outcome, compare};
 use super::build::{Index, Input};
 use super::column::Column;
 use super::model::{Cell, Row, Section};
-use super::verdict::{Case, Verdict, decide};
+use super::verdict::{Case, Verdict, decide, hinges_on};
 use super::words;
 use crate::results::{
     Config, Declared, Entry, Evaluation, Lock, Point, Problem, Record, Status, changed_keys,
@@ -297,6 +297,9 @@ impl<'a> SectionBuilder<'a> {
                     ci_high: None,
                     p_paired: None,
                     p_holm: None,
+                    p_sign_flip: None,
+                    dz: None,
+                    hinges_on: Vec::new(),
                     verdict: None,
                     reason: String::new(),
                 };
@@ -316,20 +319,25 @@ impl<'a> SectionBuilder<'a> {
                 cell.ci_low = ten_digits(|paired| paired.low);
                 cell.ci_high = ten_digits(|paired| paired.high);
                 cell.p_holm = p_holm.map(words::ten_digits);
+                cell.p_sign_flip = comparison.sign_flip.map(words::ten_digits);
+                cell.dz = comparison.dz.map(words::ten_digits);
                 cell.gap = comparison.gap;
                 cell.gap_pct = comparison.gap_pct;
                 let pairs = comparison.pairs;
                 cell.seeds_better = (pairs > 0).then(|| format!("{}/{pairs}", comparison.better));
-                let decision = decide(&Case {
+                let case = Case {
                     config: arm,
                     baseline: &arms[baseline],
                     comparison: &comparison,
                     win,
                     holm: p_holm.map(|p| (p, family)),
                     guard: guard.zip(guard_arms).map(|(g, at)| (g, &at[i], &at[baseline])),
-                });
+                };
+                let decision = decide(&case);
+                cell.hinges_on = hinges_on(&case, decision.verdict, *std_ddof);
                 cell.verdict = Some(decision.verdict);
-                cell.reason = [decision.reason, origin_words(arm, &arms[baseline])]
+                let hinges = hinges_words(&cell.hinges_on);
+                cell.reason = [decision.reason, hinges, origin_words(arm, &arms[baseline])]
                     .into_iter()
                     .filter(|part| !part.is_empty())
                     .collect::<Vec<_>>()
@@ -355,6 +363,18 @@ impl<'a> SectionBuilder<'a> {
                     problems.push(Problem { path: path.clone(), reason });
                 }
             }
+        }
+    }
+}
+
+/// Says that a claim hangs on single seeds.
+fn hinges_words(seeds: &[u64]) -> String {
+    match seeds {
+        [] => String::new(),
+        [seed] => format!("it hangs on seed {seed}: without it the rule would not hold"),
+        seeds => {
+            let seeds = seeds.iter().map(u64::to_string).collect::<Vec<_>>().join(", ");
+            format!("it hangs on single seeds: without any one of {seeds} the rule would not hold")
         }
     }
 }

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use super::arm::{Arm, Comparison};
+use super::arm::{Arm, Comparison, compare};
 use super::column::Column;
 use super::words;
 use crate::results::{Guard, Rule, WinRule};
@@ -145,6 +145,43 @@ pub fn decide(case: &Case) -> Decision {
             Guarded::Unknown(words) => decision(Verdict::Incomplete, words),
         },
     }
+}
+
+/// The seeds of a claim without any one of which the same rule would not make it: what hangs on one
+/// seed is to be believed less. Empty if nothing is claimed or there are fewer than three seeds.
+#[must_use]
+pub fn hinges_on(case: &Case, claimed: Verdict, ddof: u8) -> Vec<u64> {
+    let n = case.config.seeds.len();
+    let Some(rule) = effective_rule(case.win.rule, n).filter(|_| claimed.is_claim() && n >= 3)
+    else {
+        return Vec::new();
+    };
+    let win = WinRule { rule, ..case.win.clone() };
+    // The other comparisons of Holm's correction stay as they are.
+    let correction = case.holm.zip(case.comparison.paired).map(|((adjusted, family), paired)| {
+        (if paired.p > 0.0 { adjusted / paired.p } else { 1.0 }, family)
+    });
+    let changes = |&index: &usize| {
+        let (config, baseline) = (case.config.without(index), case.baseline.without(index));
+        let comparison = compare(&config, &baseline, ddof);
+        let holm = correction
+            .zip(comparison.paired)
+            .map(|((by, family), paired)| ((by * paired.p).min(1.0), family));
+        let guarded = case.guard.map(|(guard, config, baseline)| {
+            (guard, config.without(index), baseline.without(index))
+        });
+        let guard = guarded.as_ref().map(|(guard, config, baseline)| (*guard, config, baseline));
+        let case = Case {
+            config: &config,
+            baseline: &baseline,
+            comparison: &comparison,
+            win: &win,
+            holm,
+            guard,
+        };
+        decide(&case).verdict != claimed
+    };
+    (0..n).filter(changes).map(|index| case.config.seeds[index].0).collect()
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -301,7 +338,7 @@ fn guard_rule(case: &Case, direction: Direction) -> Guarded {
 mod tests {
     use proptest::prelude::*;
 
-    use super::super::arm::{Absence, Outcome, compare};
+    use super::super::arm::{Absence, Outcome};
     use super::*;
     use crate::results::SeedShare;
 
@@ -337,6 +374,39 @@ mod tests {
 
     fn verdict(config: &[f64], baseline: &[f64]) -> Decision {
         decided(&arm("new", config), &arm("geo", baseline), &rule(Rule::Auto), None)
+    }
+
+    #[test]
+    fn a_claim_that_hangs_on_one_seed_says_so() {
+        let hinges = |config: &[f64], baseline: &[f64], kind: Rule| {
+            let (config, baseline, win) = (arm("new", config), arm("geo", baseline), rule(kind));
+            let comparison = compare(&config, &baseline, 1);
+            let holm = comparison.paired.map(|paired| (paired.p, 1));
+            let case = Case {
+                config: &config,
+                baseline: &baseline,
+                comparison: &comparison,
+                win: &win,
+                holm,
+                guard: None,
+            };
+            (decide(&case).verdict, hinges_on(&case, decide(&case).verdict, 1))
+        };
+        let geo = [10.0, 10.1, 10.2];
+        assert_eq!(hinges(&[9.0, 9.1, 9.2], &geo, Rule::Seeds), (Verdict::Win, vec![]));
+        // Only the third seed carries the gap.
+        let (verdict, seeds) = hinges(&[9.95, 10.0, 9.7], &geo, Rule::Seeds);
+        assert_eq!((verdict, seeds), (Verdict::Inconclusive, vec![]));
+        let five = [10.0, 10.1, 10.2, 10.3, 10.4];
+        let config = [9.9, 10.0, 10.1, 10.2, 10.39];
+        let (verdict, seeds) = hinges(&config, &five, Rule::Auto);
+        assert_eq!(verdict, Verdict::Win);
+        assert!(!seeds.contains(&5), "{seeds:?}");
+        let (verdict, seeds) = hinges(&[9.5, 9.8, 10.0, 10.25, 10.4], &five, Rule::Ci);
+        assert_eq!(verdict, Verdict::Inconclusive, "nothing is claimed");
+        assert!(seeds.is_empty());
+        let (verdict, seeds) = hinges(&[9.7, 9.8, 10.05, 10.25, 10.35], &five, Rule::Ci);
+        assert_eq!((verdict, seeds.is_empty()), (Verdict::Win, false));
     }
 
     #[test]
