@@ -25,8 +25,8 @@ const COLOURS: usize = 7;
 const DASHES: [&str; 4] = ["", "7 4", "2 3", "9 3 2 3"];
 const MARKERS: usize = 5;
 
-/// Colours that readers with any colour vision tell apart (Okabe and Ito 2008, two of them darker
-/// to stand out on white), and lighter ones where the reader's choice is dark. Plain classes, since
+/// Colours that readers with any colour vision tell apart (Okabe and Ito 2008, three of them darker
+/// so that each has a contrast of 3 to white), and lighter ones where the reader's choice is dark. Plain classes, since
 /// converters to other formats know no CSS variables.
 const STYLE: &str = "\
 .xp-chart text{fill:#1f2328;font-family:system-ui,sans-serif;font-size:13px}\
@@ -41,8 +41,8 @@ const STYLE: &str = "\
 .xp-chart .c1{stroke:#d55e00}.xp-chart .m1{fill:#d55e00}\
 .xp-chart .c2{stroke:#009e73}.xp-chart .m2{fill:#009e73}\
 .xp-chart .c3{stroke:#cc79a7}.xp-chart .m3{fill:#cc79a7}\
-.xp-chart .c4{stroke:#c88a00}.xp-chart .m4{fill:#c88a00}\
-.xp-chart .c5{stroke:#4aa3d8}.xp-chart .m5{fill:#4aa3d8}\
+.xp-chart .c4{stroke:#b87e00}.xp-chart .m4{fill:#b87e00}\
+.xp-chart .c5{stroke:#3d97cc}.xp-chart .m5{fill:#3d97cc}\
 .xp-chart .c6{stroke:#1f2328}.xp-chart .m6{fill:#1f2328}\
 @media (prefers-color-scheme:dark){\
 .xp-chart text{fill:#e6e8eb}.xp-chart .paper{fill:#16191d}.xp-chart .grid{stroke:#3a4048}\
@@ -71,7 +71,7 @@ impl Chart {
             PLOT.left
         );
         self.axes(&mut out, x, y);
-        let labels = self.rules(&mut out, y);
+        let labels = self.rules(&mut out, x, y);
         for (i, line) in self.lines.iter().enumerate() {
             self.line(&mut out, i, line, x, y);
         }
@@ -129,7 +129,7 @@ impl Chart {
     }
 
     /// The rules; their names come back, to be written over the lines.
-    fn rules(&self, out: &mut String, y: Extent) -> String {
+    fn rules(&self, out: &mut String, x: Extent, y: Extent) -> String {
         let mut labels = String::new();
         for rule in self.rules.iter().filter(|rule| self.y.scale.shows(rule.y)) {
             let at = PLOT.top + (1.0 - self.y.scale.place(rule.y, y)) * PLOT.height;
@@ -139,16 +139,41 @@ impl Chart {
                 PLOT.left,
                 PLOT.left + PLOT.width,
             );
-            // Falling lines leave the lower left free; what crosses is kept apart by a halo.
+            // At the end where fewer lines pass; what crosses is kept apart by a halo.
+            let width = rule.label.chars().count() as f64 * LETTER;
+            let (start, end) = (PLOT.left + 8.0, PLOT.left + PLOT.width - 8.0);
+            let passing = |from: f64, to: f64| {
+                self.lines.iter().filter(|line| self.passes(line, (from, to), at, x, y)).count()
+            };
+            let right = passing(end - width, end) < passing(start, start + width);
+            let place = if right {
+                format!("text-anchor=\"end\" x=\"{end}\"")
+            } else {
+                format!("x=\"{start}\"")
+            };
             let _ = writeln!(
                 labels,
-                "<text class=\"halo\" x=\"{}\" y=\"{:.2}\">{}</text>",
-                PLOT.left + 8.0,
+                "<text class=\"halo\" {place} y=\"{:.2}\">{}</text>",
                 at - 5.0,
                 escaped(&rule.label)
             );
         }
         labels
+    }
+
+    /// Whether a line passes the box of a name from `from` to `to` that stands on the height `at`.
+    fn passes(&self, line: &Line, (from, to): (f64, f64), at: f64, x: Extent, y: Extent) -> bool {
+        const STEPS: u32 = 16;
+        const HEIGHT: f64 = 20.0;
+        line.points.windows(2).filter(|pair| pair.iter().all(|point| self.shows(*point))).any(
+            |pair| {
+                let (a, b) = (self.at(pair[0], x, y), self.at(pair[1], x, y));
+                (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS)).any(|part| {
+                    let (px, py) = (a.0 + (b.0 - a.0) * part, a.1 + (b.1 - a.1) * part);
+                    (from..=to).contains(&px) && (at - HEIGHT..=at + 2.0).contains(&py)
+                })
+            },
+        )
     }
 
     fn line(&self, out: &mut String, index: usize, line: &Line, x: Extent, y: Extent) {

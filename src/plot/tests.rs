@@ -115,3 +115,24 @@ fn a_value_that_cannot_be_shown_interrupts_the_line() {
     let path = svg.lines().find(|line| line.starts_with("<path class=\"line c")).expect("a line");
     assert_eq!((path.matches('M').count(), path.matches('L').count()), (2, 2));
 }
+
+#[test]
+fn a_rule_without_room_on_the_plot_is_named_below_it() {
+    let mut crowded = chart(vec![line("geo", &falling(1e4))]);
+    crowded.rules = vec![
+        Rule { label: "one turn within the training length of 2048".to_owned(), y: 3e-3 },
+        Rule { label: "one turn within the target length of 2049".to_owned(), y: 3.001e-3 },
+    ];
+    let text = crowded.text(72, 12);
+    assert_eq!(text.matches("one turn within").count(), 2, "{text}");
+}
+
+#[test]
+fn the_name_of_a_rule_stands_where_fewer_lines_pass() {
+    let side =
+        |ys: &[f64]| chart(vec![line("a", ys)]).svg().contains("text-anchor=\"end\" x=\"836\"");
+    // Flat on the rule's height at the left, away from it at the right; and the other way round.
+    let near = 3.2e-3;
+    assert!(side(&[near, near, near, near, 1.0]));
+    assert!(!side(&[1.0, near, near, near, near]));
+}

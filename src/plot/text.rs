@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Chart, Extent};
+use super::{Chart, Extent, Rule};
 
 /// Room for the labels of the vertical axis.
 const MARGIN: usize = 9;
@@ -25,7 +25,7 @@ impl Chart {
             [_] => self.draw_dots(&mut cells, x, y),
             _ => self.draw_letters(&mut cells, x, y),
         }
-        self.label_rules(&mut cells, y);
+        let unnamed = self.label_rules(&mut cells, y);
         let mut out = format!("{}\n", self.y.label);
         let mut labels = vec![String::new(); rows];
         for (value, label) in self.y.scale.ticks(y, rows / 2) {
@@ -52,6 +52,9 @@ impl Chart {
                 let _ = writeln!(out, "  {}  {}", letter(i), line.name);
             }
             let _ = writeln!(out, "  {SHARED}  several of them");
+        }
+        for rule in unnamed {
+            let _ = writeln!(out, "  {RULE}  {} at {:.3e}", rule.label, rule.y);
         }
         out
     }
@@ -113,21 +116,24 @@ impl Chart {
         }
     }
 
-    /// Names of the rules where no line is in the way: at the right, else at the left.
-    fn label_rules(&self, cells: &mut [Vec<char>], y: Extent) {
+    /// Names of the rules where no line is in the way: at the right, else at the left. The rules
+    /// that have no such place, or whose row another one's name has taken, come back.
+    fn label_rules(&self, cells: &mut [Vec<char>], y: Extent) -> Vec<&Rule> {
         let rows = cells.len();
+        let mut unnamed = Vec::new();
         for rule in self.rules.iter().filter(|rule| self.y.scale.shows(rule.y)) {
             let row = &mut cells[row_of(self.y.scale.place(rule.y, y), rows)];
             let label: Vec<char> = format!(" {} ", rule.label).chars().collect();
-            let Some(right) = row.len().checked_sub(label.len() + 2) else { continue };
-            for start in [right, 2] {
-                let place = &mut row[start..start + label.len()];
-                if place.iter().all(|cell| *cell == RULE) {
-                    place.copy_from_slice(&label);
-                    break;
-                }
+            let starts =
+                row.len().checked_sub(label.len() + 2).map_or(vec![], |right| vec![right, 2]);
+            let free =
+                |start: &usize| row[*start..*start + label.len()].iter().all(|cell| *cell == RULE);
+            match starts.into_iter().find(free) {
+                Some(start) => row[start..start + label.len()].copy_from_slice(&label),
+                None => unnamed.push(rule),
             }
         }
+        unnamed
     }
 }
 

@@ -1,8 +1,10 @@
 //! The sets as a chart: frequencies over channels, with the lengths that matter.
 
 use std::f64::consts::TAU;
+use std::fmt::Write as _;
 
 use super::sets::Named;
+use crate::freq::FrequencySet;
 use crate::plot::{Axis, Chart, Line, Rule, Scale};
 
 /// Frequencies on a logarithmic axis, and lines at one turn within the training and target length.
@@ -25,17 +27,33 @@ pub(super) fn chart(named: &[Named], title: &str) -> Chart {
         title: title.to_owned(),
         x: Axis { label: "channel k".to_owned(), scale: Scale::Linear },
         y: Axis { label: "frequency, radians a position".to_owned(), scale: Scale::Log },
-        lines: named.iter().map(line).collect(),
+        lines: lines(named),
         rules,
     }
 }
 
-fn line(named: &Named) -> Line {
-    let zeros = named.set.inv_freq.iter().filter(|w| **w == 0.0).count();
-    let name = match zeros {
-        0 => named.name.clone(),
-        _ => format!("{} ({zeros} channels at 0)", named.name),
+/// A line a set; then those compared to that are not among the sets. One that lies wholly over an
+/// earlier one says so, since it hides it.
+fn lines(named: &[Named]) -> Vec<Line> {
+    let mut drawn: Vec<(&str, &FrequencySet)> =
+        named.iter().map(|one| (one.name.as_str(), &one.set)).collect();
+    for reference in named.iter().filter_map(|one| one.reference.as_ref()) {
+        if drawn.iter().all(|(_, set)| set.inv_freq != reference.set.inv_freq) {
+            drawn.push((&reference.name, &reference.set));
+        }
+    }
+    let line = |(i, (name, set)): (usize, &(&str, &FrequencySet))| {
+        let zeros = set.inv_freq.iter().filter(|w| **w == 0.0).count();
+        let same = drawn[..i].iter().find(|(_, other)| other.inv_freq == set.inv_freq);
+        let mut name = (*name).to_owned();
+        if zeros > 0 {
+            let _ = write!(name, " ({zeros} channels at 0)");
+        }
+        if let Some((first, _)) = same {
+            let _ = write!(name, " (over {first})");
+        }
+        let points = set.inv_freq.iter().enumerate().map(|(k, w)| (k as f64, *w));
+        Line { name, points: points.collect() }
     };
-    let points = named.set.inv_freq.iter().enumerate().map(|(k, w)| (k as f64, *w));
-    Line { name, points: points.collect() }
+    drawn.iter().enumerate().map(line).collect()
 }

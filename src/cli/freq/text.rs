@@ -26,8 +26,13 @@ pub(super) fn text(named: &[Named], of_spec: bool) -> String {
 /// A row a set.
 fn overview(named: &[Named]) -> String {
     let lengths = named.first().map(Named::lengths).unwrap_or_default();
+    // A sweep over lengths gives every set its own: then a column has their name, not one's value.
+    let common = named.iter().all(|one| one.lengths() == lengths);
     let mut header: Vec<String> = ["theta", "K", "highest", "lowest"].map(str::to_owned).to_vec();
-    header.extend(lengths.iter().map(|(_, length)| format!("> {length}")));
+    header.extend(lengths.iter().map(|(name, length)| match common {
+        true => format!("> {length}"),
+        false => format!("> {name}"),
+    }));
     header.extend(["A", "vec_id", "set"].map(str::to_owned));
     let mut rows = vec![header];
     for one in named {
