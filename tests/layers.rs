@@ -19,7 +19,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
     ("results", &["canonical", "fs"]),
     ("eval", &["results"]),
     ("train", &["data", "fs", "model", "ops", "optim"]),
-    ("report", &["canonical", "fs", "results", "stats"]),
+    ("report", &["canonical", "fs", "plot", "results", "stats"]),
     ("spec", &["diag", "fs", "data", "eval", "freq", "optim", "results", "train"]),
     (
         "plan",

@@ -18,7 +18,7 @@ pub struct Args {
     spec_args: SpecArgs,
     #[command(flatten)]
     results: ResultsArgs,
-    /// Files to write: csv, md, json.
+    /// Files to write: csv, md, tex, html, json (default: all).
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = format_of)]
     format: Option<Vec<Format>>,
     /// Exit with 3 unless this holds: win:CONFIG, win:CONFIG@LENGTH (as trained) or
@@ -31,7 +31,8 @@ pub struct Args {
 }
 
 fn format_of(name: &str) -> Result<Format, String> {
-    Format::from_name(name).ok_or_else(|| format!("`{name}` is no format: csv, md, json"))
+    Format::from_name(name)
+        .ok_or_else(|| format!("`{name}` is no format: csv, md, tex, html, json"))
 }
 
 /// Carries out `xp report`.
@@ -39,23 +40,18 @@ fn format_of(name: &str) -> Result<Format, String> {
 /// # Errors
 /// An invalid spec, results that cannot be read, a requirement that is not met.
 pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
-    let mut layout = args.results.layout();
-    let mut inputs = Vec::new();
-    for (i, source) in args.sources.iter().enumerate() {
+    let layout = args.results.layout();
+    let mut sources = Vec::new();
+    for source in &args.sources {
         if source.is_dir() {
-            let (own, input) = of_folder(source)?;
-            // The combined report of folders lies beside the first.
-            if i == 0 {
-                layout = own;
-            }
-            inputs.push(input);
+            sources.push(of_folder(source)?);
         } else {
             let plan = planned_spec(source, &args.spec_args, global)?;
-            inputs.push(of_plan(&plan, &layout)?);
+            sources.push((layout.clone(), of_plan(&plan, &layout)?));
         }
     }
     let formats = args.format.clone().unwrap_or_else(|| Format::ALL.to_vec());
-    let (report, paths) = report::write_tree(&layout, &inputs, &formats)?;
+    let (report, paths) = report::write_tree(&sources, &formats)?;
     if args.json {
         answer(&report::json(&report))?;
     } else {
@@ -82,8 +78,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
 /// # Errors
 /// Results that cannot be read or a report that cannot be written.
 pub fn print_after_run(plan: &Plan, layout: &Layout, global: &Global) -> Result<(), Exit> {
-    let input = of_plan(plan, layout)?;
-    let (report, paths) = report::write_tree(layout, &[input], &Format::ALL)?;
+    let source = (layout.clone(), of_plan(plan, layout)?);
+    let (report, paths) = report::write_tree(&[source], &Format::ALL)?;
     answer(&report::text(&report))?;
     if let Some(dir) = paths.last().and_then(|path| path.parent()) {
         global.say(format_args!("written to {}", dir.display()));

@@ -38,6 +38,22 @@ impl Scale {
         }
     }
 
+    /// An extent longer by a share of itself at both ends.
+    pub(super) fn padded(self, Extent { low, high }: Extent, share: f64) -> Extent {
+        match self {
+            Self::Linear => {
+                let more = (high - low) * share;
+                Extent { low: low - more, high: high + more }
+            }
+            Self::Log => {
+                let more = (high / low).powf(share);
+                let padded = Extent { low: low / more, high: high * more };
+                let shown = padded.low >= f64::MIN_POSITIVE && padded.high.is_finite();
+                if shown { padded } else { Extent { low, high } }
+            }
+        }
+    }
+
     /// Where a value lies, from 0 at the low end to 1 at the high end.
     pub(super) fn place(self, value: f64, extent: Extent) -> f64 {
         let Extent { low, high } = extent;
@@ -51,7 +67,7 @@ impl Scale {
     pub(super) fn ticks(self, extent: Extent, wanted: usize) -> Vec<(f64, String)> {
         match self {
             Self::Linear => linear(extent, wanted),
-            Self::Log => decades(extent, wanted),
+            Self::Log => logarithmic(extent, wanted),
         }
     }
 }
@@ -68,6 +84,34 @@ fn linear(Extent { low, high }: Extent, wanted: usize) -> Vec<(f64, String)> {
     let first = (low / step).ceil() as i64;
     let ticks = (first..).map(|i| i as f64 * step).take_while(|tick| *tick <= high + step * 1e-9);
     ticks.map(|tick| (tick, format!("{tick:.digits$}"))).collect()
+}
+
+/// Fewer labelled values than this do not tell a reader the scale.
+const FEWEST: usize = 3;
+
+/// Powers of ten; within few of them also their double and fivefold; within less round steps.
+fn logarithmic(extent: Extent, wanted: usize) -> Vec<(f64, String)> {
+    let ticks = decades(extent, wanted);
+    if ticks.len() >= FEWEST {
+        return ticks;
+    }
+    let Extent { low, high } = extent;
+    let first = (low.log10() - 1e-9).floor() as i32;
+    let last = (high.log10() + 1e-9).floor() as i32;
+    let inside = |value: &f64| (low * (1.0 - 1e-9)..=high * (1.0 + 1e-9)).contains(value);
+    let values = (first..=last).flat_map(|exponent| {
+        [1.0, 2.0, 5.0].map(|factor| (factor * 10f64.powi(exponent), exponent))
+    });
+    let label = |value: f64, exponent: i32| match exponent {
+        0..=5 => format!("{value:.0}"),
+        -2..0 => format!("{value:.*}", exponent.unsigned_abs() as usize),
+        _ => format!("{value:.0e}"),
+    };
+    let halves: Vec<(f64, String)> = values
+        .filter(|(value, _)| inside(value))
+        .map(|(value, exponent)| (value, label(value, exponent)))
+        .collect();
+    if halves.len() >= FEWEST || high > 5.0 * low { halves } else { linear(extent, wanted) }
 }
 
 /// Powers of ten; every second, third ... of them if there are many.

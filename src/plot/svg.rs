@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Chart, Extent, Line};
+use super::{Bar, Chart, Extent, Series};
 
 const WIDTH: f64 = 860.0;
 /// The box of the lines.
@@ -36,6 +36,7 @@ const STYLE: &str = "\
 .xp-chart .frame{stroke:#1f2328;stroke-width:1;fill:none}\
 .xp-chart .rule{stroke:#1f2328;stroke-width:1.2;stroke-dasharray:1 4;stroke-linecap:round}\
 .xp-chart .halo{paint-order:stroke;stroke:#fff;stroke-width:4px;stroke-linejoin:round}\
+.xp-chart .dot{fill:none;stroke-width:1.2;opacity:.75}\
 .xp-chart .line{fill:none;stroke-width:2;stroke-linejoin:round}\
 .xp-chart .c0{stroke:#0072b2}.xp-chart .m0{fill:#0072b2}\
 .xp-chart .c1{stroke:#d55e00}.xp-chart .m1{fill:#d55e00}\
@@ -72,8 +73,8 @@ impl Chart {
         );
         self.axes(&mut out, x, y);
         let labels = self.rules(&mut out, x, y);
-        for (i, line) in self.lines.iter().enumerate() {
-            self.line(&mut out, i, line, x, y);
+        for (i, series) in self.series.iter().enumerate() {
+            self.series(&mut out, i, series, x, y);
         }
         out.push_str(&labels);
         out.push_str(&legend);
@@ -90,7 +91,7 @@ impl Chart {
 
     fn axes(&self, out: &mut String, x: Extent, y: Extent) {
         let (right, bottom) = (PLOT.left + PLOT.width, PLOT.top + PLOT.height);
-        for (value, label) in self.y.scale.ticks(y, 8) {
+        for (value, label) in self.y.ticks(y, 8) {
             let (_, at) = self.at((x.low, value), x, y);
             let _ = writeln!(
                 out,
@@ -101,7 +102,7 @@ impl Chart {
                 at + 4.5
             );
         }
-        for (value, label) in self.x.scale.ticks(x, 10) {
+        for (value, label) in self.x.ticks(x, 10) {
             let (at, _) = self.at((value, y.low), x, y);
             let _ = writeln!(
                 out,
@@ -143,7 +144,7 @@ impl Chart {
             let width = rule.label.chars().count() as f64 * LETTER;
             let (start, end) = (PLOT.left + 8.0, PLOT.left + PLOT.width - 8.0);
             let passing = |from: f64, to: f64| {
-                self.lines.iter().filter(|line| self.passes(line, (from, to), at, x, y)).count()
+                self.series.iter().filter(|one| self.passes(one, (from, to), at, x, y)).count()
             };
             let right = passing(end - width, end) < passing(start, start + width);
             let place = if right {
@@ -162,10 +163,17 @@ impl Chart {
     }
 
     /// Whether a line passes the box of a name from `from` to `to` that stands on the height `at`.
-    fn passes(&self, line: &Line, (from, to): (f64, f64), at: f64, x: Extent, y: Extent) -> bool {
+    fn passes(
+        &self,
+        series: &Series,
+        (from, to): (f64, f64),
+        at: f64,
+        x: Extent,
+        y: Extent,
+    ) -> bool {
         const STEPS: u32 = 16;
         const HEIGHT: f64 = 20.0;
-        line.points.windows(2).filter(|pair| pair.iter().all(|point| self.shows(*point))).any(
+        series.line.windows(2).filter(|pair| pair.iter().all(|point| self.shows(*point))).any(
             |pair| {
                 let (a, b) = (self.at(pair[0], x, y), self.at(pair[1], x, y));
                 (0..=STEPS).map(|step| f64::from(step) / f64::from(STEPS)).any(|part| {
@@ -176,9 +184,21 @@ impl Chart {
         )
     }
 
-    fn line(&self, out: &mut String, index: usize, line: &Line, x: Extent, y: Extent) {
-        let places: Vec<Option<(f64, f64)>> = line
-            .points
+    fn series(&self, out: &mut String, index: usize, series: &Series, x: Extent, y: Extent) {
+        let _ = writeln!(out, "<g><title>{}</title>", escaped(&series.name));
+        let colour = index % COLOURS;
+        for dot in series.dots.iter().filter(|dot| self.shows(**dot)) {
+            let (px, py) = self.at(*dot, x, y);
+            let _ = writeln!(
+                out,
+                "<circle class=\"dot c{colour}\" cx=\"{px:.2}\" cy=\"{py:.2}\" r=\"3.2\"/>"
+            );
+        }
+        for bar in &series.bars {
+            self.bar(out, index, bar, x, y);
+        }
+        let places: Vec<Option<(f64, f64)>> = series
+            .line
             .iter()
             .map(|point| self.shows(*point).then(|| self.at(*point, x, y)))
             .collect();
@@ -190,8 +210,9 @@ impl Chart {
             }
             broken = place.is_none();
         }
-        let _ = writeln!(out, "<g><title>{}</title>", escaped(&line.name));
-        let _ = writeln!(out, "{}", stroke(index, &path));
+        if !places.is_empty() {
+            let _ = writeln!(out, "{}", stroke(index, &path));
+        }
         // Some markers along the line, at other places for each, so that crossing lines differ.
         let stride = (places.len() / 8).max(1);
         let first = index % stride;
@@ -201,15 +222,34 @@ impl Chart {
         out.push_str("</g>\n");
     }
 
+    /// An interval with its ends marked, and the value on it.
+    fn bar(&self, out: &mut String, index: usize, bar: &Bar, x: Extent, y: Extent) {
+        if !self.shows((bar.x, bar.y)) {
+            return;
+        }
+        let (px, py) = self.at((bar.x, bar.y), x, y);
+        if bar.low < bar.high && [bar.low, bar.high].iter().all(|end| self.y.scale.shows(*end)) {
+            let (low, high) =
+                (self.at((bar.x, bar.low), x, y).1, self.at((bar.x, bar.high), x, y).1);
+            let (left, right) = (px - 4.5, px + 4.5);
+            let path = format!(
+                "M{px:.2} {low:.2}V{high:.2}M{left:.2} {low:.2}H{right:.2}M{left:.2} {high:.2}H{right:.2}"
+            );
+            let _ = writeln!(out, "{}", stroke(index, &path));
+        }
+        out.push_str(&marker(index, px, py));
+    }
+
     /// The legend in columns, and the height of the whole.
     fn legend(&self) -> (String, f64) {
-        let longest = self.lines.iter().map(|line| line.name.chars().count()).max().unwrap_or(0);
+        let longest =
+            self.series.iter().map(|series| series.name.chars().count()).max().unwrap_or(0);
         let most = ((PLOT.width - SWATCH) / LETTER) as usize;
         let column = SWATCH + longest.min(most) as f64 * LETTER + 24.0;
         let columns = ((WIDTH - PLOT.left) / column).floor().max(1.0) as usize;
-        let rows = self.lines.len().div_ceil(columns);
+        let rows = self.series.len().div_ceil(columns);
         let mut out = String::new();
-        for (i, line) in self.lines.iter().enumerate() {
+        for (i, series) in self.series.iter().enumerate() {
             let x = PLOT.left + (i / rows) as f64 * column;
             let y = LEGEND_TOP + (i % rows) as f64 * LEGEND_ROW;
             let swatch = format!("M{x:.1} {y:.1}L{:.1} {y:.1}", x + 28.0);
@@ -220,7 +260,7 @@ impl Chart {
                 marker(i, x + 14.0, y),
                 x + SWATCH,
                 y + 4.5,
-                escaped(&shortened(&line.name, most))
+                escaped(&shortened(&series.name, most))
             );
         }
         (out, LEGEND_TOP + rows as f64 * LEGEND_ROW)

@@ -1,16 +1,16 @@
 use super::*;
 
-fn line(name: &str, ys: &[f64]) -> Line {
+fn line(name: &str, ys: &[f64]) -> Series {
     let points = ys.iter().enumerate().map(|(k, y)| (k as f64, *y)).collect();
-    Line { name: name.to_owned(), points }
+    Series::line(name, points)
 }
 
-fn chart(lines: Vec<Line>) -> Chart {
+fn chart(series: Vec<Series>) -> Chart {
     Chart {
         title: "a < b & \"c\"".to_owned(),
-        x: Axis { label: "channel k".to_owned(), scale: Scale::Linear },
-        y: Axis { label: "omega".to_owned(), scale: Scale::Log },
-        lines,
+        x: Axis::new("channel k", Scale::Linear),
+        y: Axis::new("omega", Scale::Log),
+        series,
         rules: vec![Rule { label: "training length".to_owned(), y: 3e-3 }],
     }
 }
@@ -67,7 +67,9 @@ fn ticks_are_round_and_inside() {
     assert_eq!(labels(Scale::Linear, 0.0, 1.0, 5), ["0.0", "0.2", "0.4", "0.6", "0.8", "1.0"]);
     assert_eq!(labels(Scale::Log, 1e-4, 1.0, 8), ["1", "0.1", "0.01", "1e-3", "1e-4"]);
     assert_eq!(labels(Scale::Log, 1e-12, 1.0, 5), ["1", "1e-3", "1e-6", "1e-9", "1e-12"]);
-    assert!(labels(Scale::Log, 0.2, 0.9, 5).is_empty());
+    assert_eq!(labels(Scale::Log, 5.0, 300.0, 8), ["5", "10", "20", "50", "100", "200"]);
+    assert_eq!(labels(Scale::Log, 0.2, 0.9, 5), ["0.2", "0.4", "0.6", "0.8"]);
+    assert_eq!(labels(Scale::Log, 12.0, 19.0, 5), ["12", "14", "16", "18"]);
 }
 
 /// Elements that are opened, in order; panics if they are not closed in the other order.
@@ -92,7 +94,7 @@ fn elements(xml: &str) -> Vec<String> {
 
 #[test]
 fn the_svg_is_well_formed_and_has_a_path_for_each_line() {
-    let many: Vec<Line> =
+    let many: Vec<Series> =
         (0..30).map(|i| line(&format!("set_{i}"), &falling(10f64.powi(i % 6 + 1)))).collect();
     let svg = chart(many).svg();
     let names = elements(&svg);
@@ -135,4 +137,32 @@ fn the_name_of_a_rule_stands_where_fewer_lines_pass() {
     let near = 3.2e-3;
     assert!(side(&[near, near, near, near, 1.0]));
     assert!(!side(&[1.0, near, near, near, near]));
+}
+
+#[test]
+fn values_and_intervals_are_drawn_and_set_the_extent() {
+    let bars = vec![
+        Bar { x: 1.0, low: 2.0, y: 3.0, high: 400.0 },
+        Bar { x: 2.0, low: 5.0, y: 5.0, high: 5.0 },
+    ];
+    let mut chart = chart(vec![Series {
+        name: "a".to_owned(),
+        dots: vec![(0.0, 0.5), (3.0, -1.0)],
+        bars,
+        ..Series::default()
+    }]);
+    chart.rules.clear();
+    chart.x.ticks = vec![0.0, 1.0, 7.0];
+    let extent = chart.y_extent();
+    assert!(extent.low < 0.5 && extent.high > 400.0 && extent.high < 600.0, "{extent:?}");
+    let svg = chart.svg();
+    elements(&svg);
+    assert_eq!(
+        svg.matches("class=\"dot c0\"").count(),
+        1,
+        "what has no place on the axis is left out"
+    );
+    // An interval, the swatch; where there is none the value alone.
+    assert_eq!(svg.matches("<path class=\"line c0\"").count(), 2, "{svg}");
+    assert!(svg.contains(">0<") && svg.contains(">1<") && !svg.contains(">7<"));
 }

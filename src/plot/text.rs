@@ -21,14 +21,14 @@ impl Chart {
         let (x, y) = (self.x_extent(), self.y_extent());
         let mut cells = vec![vec![' '; columns]; rows];
         self.draw_rules(&mut cells, y);
-        match self.lines.as_slice() {
+        match self.series.as_slice() {
             [_] => self.draw_dots(&mut cells, x, y),
             _ => self.draw_letters(&mut cells, x, y),
         }
         let unnamed = self.label_rules(&mut cells, y);
         let mut out = format!("{}\n", self.y.label);
         let mut labels = vec![String::new(); rows];
-        for (value, label) in self.y.scale.ticks(y, rows / 2) {
+        for (value, label) in self.y.ticks(y, rows / 2) {
             labels[row_of(self.y.scale.place(value, y), rows)] = label;
         }
         for (label, row) in labels.iter().zip(&cells) {
@@ -37,7 +37,7 @@ impl Chart {
         }
         let _ = writeln!(out, "{:>8} └{}", "", "─".repeat(columns));
         let mut axis: Vec<char> = vec![' '; columns + MARGIN + 1];
-        for (value, label) in self.x.scale.ticks(x, columns / 12) {
+        for (value, label) in self.x.ticks(x, columns / 12) {
             let at = MARGIN + 1 + column_of(self.x.scale.place(value, x), columns);
             let start = at.saturating_sub(label.len() / 2).min(axis.len() - label.len());
             for (i, c) in label.chars().enumerate() {
@@ -47,9 +47,9 @@ impl Chart {
         let axis: String = axis.into_iter().collect();
         let _ =
             writeln!(out, "{}\n{:>width$}", axis.trim_end(), self.x.label, width = width.max(40));
-        if self.lines.len() > 1 {
-            for (i, line) in self.lines.iter().enumerate() {
-                let _ = writeln!(out, "  {}  {}", letter(i), line.name);
+        if self.series.len() > 1 {
+            for (i, series) in self.series.iter().enumerate() {
+                let _ = writeln!(out, "  {}  {}", letter(i), series.name);
             }
             let _ = writeln!(out, "  {SHARED}  several of them");
         }
@@ -62,8 +62,8 @@ impl Chart {
     /// Letters of the lines' points; the first line's is on top of a rule, never of another line.
     fn draw_letters(&self, cells: &mut [Vec<char>], x: Extent, y: Extent) {
         let (rows, columns) = (cells.len(), cells[0].len());
-        for (i, line) in self.lines.iter().enumerate() {
-            for point in line.points.iter().filter(|point| self.shows(**point)) {
+        for (i, series) in self.series.iter().enumerate() {
+            for point in series.line.iter().filter(|point| self.shows(**point)) {
                 let column = column_of(self.x.scale.place(point.0, x), columns);
                 let cell = &mut cells[row_of(self.y.scale.place(point.1, y), rows)][column];
                 let free = !(cell.is_ascii_alphanumeric() || *cell == SHARED);
@@ -88,7 +88,7 @@ impl Chart {
             let (across, down) = (across.round() as usize, down.round() as usize);
             dots[down / 4][across / 2] |= DOTS[down % 4][across % 2];
         };
-        let places: Vec<Option<(f64, f64)>> = self.lines[0].points.iter().map(at).collect();
+        let places: Vec<Option<(f64, f64)>> = self.series[0].line.iter().map(at).collect();
         for pair in places.windows(2) {
             if let [Some(from), Some(to)] = pair {
                 let steps = (to.0 - from.0).abs().max((to.1 - from.1).abs()).ceil().max(1.0);

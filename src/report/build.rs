@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Change, Experiment, Report, RunRow, Section};
 use super::section::SectionBuilder;
-use super::{caveats, leaderboard, operating};
+use super::{caveats, leaderboard, operating, reruns};
 use crate::results::{Declared, Entry, Evaluation, Listing, Lock, Record, Transform};
 
 /// What a report is made of: one experiment's declaration, its lock, and its folder.
@@ -32,7 +32,7 @@ impl Report {
 /// The records of one experiment by (point, config, seed), first attempt first.
 pub(super) type Index<'a> = BTreeMap<(Option<&'a str>, &'a str, u64), Vec<&'a Entry>>;
 
-fn index(listing: &Listing) -> Index<'_> {
+pub(super) fn index(listing: &Listing) -> Index<'_> {
     let mut index: Index = BTreeMap::new();
     for entry in &listing.entries {
         let Record { point, config, seed, .. } = &entry.record;
@@ -67,6 +67,7 @@ fn experiment(input: &Input) -> Experiment {
         win: declared.win.clone(),
         rule: caveats::rule_in_words(declared),
         operating: None,
+        reruns: reruns::of(&index),
         frozen: lock.as_ref().map(|lock| lock.frozen.clone()),
         sections,
         amendments: lock.iter().flat_map(|lock| &lock.amendments).map(change).collect(),
@@ -115,6 +116,7 @@ fn run_rows(entry: &Entry, transforms: &[Transform]) -> Vec<RunRow> {
         experiment: record.experiment.clone(),
         protocol: record.protocol.clone(),
         train_id: record.train_id.clone(),
+        point: record.point.clone(),
         config: record.config.clone(),
         seed: record.seed,
         eval_len: result.map(|(length, _)| length),
@@ -124,6 +126,7 @@ fn run_rows(entry: &Entry, transforms: &[Transform]) -> Vec<RunRow> {
         chunks: result.and_then(|(_, evaluation)| evaluation.chunks),
         status: record.status,
         attempt: entry.attempt,
+        path: entry.path.clone(),
     };
     let named = transforms.iter().filter_map(|Transform { name, expression }| {
         Some((Some(name.as_str()), record.transforms.get(expression)?))

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::detail::{Detail, tables};
 use super::model::{Experiment, Leaderboard, Report, Section};
 use super::table::{self, Table};
 use crate::results::Transform;
@@ -59,12 +60,8 @@ impl Out {
         for group in &leaderboard.groups {
             let members = group.members.join(", ");
             self.block(&format!("## Leaderboard: {}", escape(&members)));
-            self.block(&format!(
-                "By mean perplexity at {}. The gap is against the baseline of the same \
-                 experiment, in percent of its mean; positive is better. A rank is no claim: the \
-                 best of many configs looks better than it is.",
-                escape(&group.primary_words())
-            ));
+            let primary = escape(&group.primary_words());
+            self.block(&format!("By mean perplexity at {primary}. {}", table::RANK_NOTE));
             self.table(&table::of_group(group));
         }
     }
@@ -109,11 +106,46 @@ impl Out {
                     .map(|problem| format!("{}: {}", code(&problem.path), escape(&problem.reason))),
             );
         }
+        if let Some(reruns) = &experiment.reruns {
+            self.block(&format!("{h2} Runs carried out again"));
+            self.block(&escape(&reruns.words()));
+        }
         let frozen = match &experiment.frozen {
             Some(date) => format!("Declaration frozen {date}."),
             None => "The declaration was never frozen (there is no lock.json).".to_owned(),
         };
         self.block(&escape(&frozen));
+    }
+
+    fn detail(&mut self, detail: &Detail, section: &Section, heading: &str) {
+        let primary = section.primary();
+        if let Some(positions) = detail.positions.iter().find(|table| table.column == primary) {
+            let tokens = escape(&primary.tokens());
+            self.block(&format!("{heading} Loss by position at {tokens}"));
+            self.block(table::POSITION_NOTE);
+            self.table(&positions.table());
+        }
+        if !detail.chunk_pairs.is_empty() {
+            self.block(&format!("{heading} Chunk against chunk"));
+            self.block(table::CHUNK_NOTE);
+            self.table(&tables::of_chunk_pairs(&detail.chunk_pairs));
+        }
+        if !detail.noise.is_empty() {
+            self.block(&format!("{heading} Where the spread comes from"));
+            self.block(table::NOISE_NOTE);
+            self.table(&tables::of_noise(&detail.noise));
+        }
+        if !detail.machines.is_empty() {
+            self.block(&format!("{heading} Carried out on"));
+            self.table(&tables::of_machines(&detail.machines));
+        }
+        if detail.more {
+            let (shown, all) = (detail.configs.len(), section.rows.len());
+            self.block(&format!(
+                "Positions, chunks and spread are of {shown} of {all} configs: the best by mean, \
+                 and their baselines."
+            ));
+        }
     }
 
     fn section(&mut self, experiment: &Experiment, section: &Section, heading: &str) {
@@ -153,11 +185,10 @@ impl Out {
             self.block(&format!("{heading} At {} ({label})", escape(&column.tokens())));
             self.table(&table::of_column(section, column));
         }
-        self.block(
-            "gap: baseline mean − mean, in perplexity; positive is better. Interval and p: paired t \
-             test on baseline − config mean log-perplexity, not corrected for the number of \
-             configs.",
-        );
+        self.block(table::COLUMN_NOTE);
+        if let Some(detail) = &section.detail {
+            self.detail(detail, section, heading);
+        }
         self.block(&format!("{heading} Frequency sets"));
         self.list(
             section

@@ -13,16 +13,20 @@ mod build;
 mod caveats;
 mod column;
 mod csv_files;
+mod detail;
+mod html;
 mod leaderboard;
 mod markdown;
 mod model;
 mod operating;
 pub mod power;
 mod require;
+mod reruns;
 mod section;
 mod table;
 #[cfg(test)]
 mod tests;
+mod tex;
 mod text;
 mod verdict;
 mod words;
@@ -32,11 +36,15 @@ pub use arm::{Absence, Arm, Comparison, Outcome, compare};
 pub use build::Input;
 pub use column::Column;
 pub use csv_files::{SUMMARY_CSV_HEADER, runs_csv, summary_csv, table_csv};
+pub use detail::{Bucket, ChunkPairs, Curve, Detail, Machine, Noise, PositionRow, PositionTable};
+pub use html::html;
 pub use markdown::markdown;
 pub use model::{
     Cell, Change, Experiment, Group, Leaderboard, Report, Row, RunRow, Section, Standing,
 };
 pub use require::Requirement;
+pub use reruns::{RerunNoise, Reruns};
+pub use tex::tex;
 pub use text::text;
 pub use verdict::{Case, Decision, LEVEL, Verdict, decide};
 pub use write::{Format, json, write, write_all, write_tree};

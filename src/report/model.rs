@@ -6,7 +6,9 @@
 use serde::Serialize;
 
 use super::column::Column;
+use super::detail::Detail;
 use super::operating::Operating;
+use super::reruns::Reruns;
 use super::verdict::Verdict;
 use crate::results::{Problem, Status, Transform, WinRule};
 
@@ -49,6 +51,9 @@ pub struct Experiment {
     /// How often the rule claims falsely, and what it finds; `None` with one seed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operating: Option<Operating>,
+    /// What further attempts show; `None` if there are none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reruns: Option<Reruns>,
     /// When the declaration was frozen; `None` if there is no `lock.json`.
     pub frozen: Option<String>,
     /// One section a protocol: one, or one a sweep point.
@@ -104,6 +109,15 @@ pub struct Section {
     pub ranking: Vec<usize>,
     /// Which declared results are not there.
     pub missing: Vec<String>,
+    /// The training part of the protocol.
+    #[serde(skip)]
+    pub training: serde_json::Value,
+    /// The evaluation part of the protocol.
+    #[serde(skip)]
+    pub evaluation: serde_json::Value,
+    /// What lies beside the records; `None` if it was not looked into.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
 }
 
 impl Section {
@@ -215,6 +229,9 @@ pub struct RunRow {
     pub protocol: String,
     /// Train id; empty if imported.
     pub train_id: String,
+    /// Sweep point. Not a column of runs.csv.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub point: Option<String>,
     /// Config name.
     pub config: String,
     /// The seed.
@@ -235,6 +252,9 @@ pub struct RunRow {
     pub status: Status,
     /// 1, or the number of a further attempt, which no mean contains. Not a column of runs.csv.
     pub attempt: u32,
+    /// The `run.json` that it comes from, below the experiment's folder.
+    #[serde(skip)]
+    pub path: String,
 }
 
 /// Configs of several experiments ranked together.

@@ -119,6 +119,12 @@ impl<'a> SectionBuilder<'a> {
         )
     }
 
+    /// What a seed of a config gave in a column; `None` if the config is not declared.
+    pub(super) fn outcome_of(&self, config: &str, seed: u64, column: &Column) -> Option<Outcome> {
+        let config = self.point.configs.iter().find(|known| known.name == config)?;
+        Some(self.outcome(config, seed, column))
+    }
+
     fn arm(&self, config: &Config, column: &Column) -> Arm {
         let seeds = self.input.declared.seeds.iter();
         let outcome = |&seed: &u64| (seed, self.outcome(config, seed, column));
@@ -233,6 +239,9 @@ impl<'a> SectionBuilder<'a> {
             primary_transform: win.transform.clone(),
             ranking: ranking(&rows),
             missing: missing(&columns),
+            training: self.point.training.clone(),
+            evaluation: self.point.evaluation.clone(),
+            detail: None,
             rows,
         }
     }

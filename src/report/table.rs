@@ -5,6 +5,24 @@ use super::model::{Cell, Experiment, Group, Row, Section};
 use super::verdict::Verdict;
 use super::words;
 
+/// What a rank is not.
+pub(super) const RANK_NOTE: &str = "The gap is against the baseline of the same experiment, in percent of its mean; positive is \
+     better. A rank is no claim: the best of many configs looks better than it is.";
+/// What stands in [`of_column`].
+pub(super) const COLUMN_NOTE: &str = "gap: baseline mean − mean, in perplexity; positive is better. Interval and p: paired t test on \
+     baseline − config mean log-perplexity, not corrected for the number of configs.";
+/// What a table of the loss by position is.
+pub(super) const POSITION_NOTE: &str = "Mean cross-entropy in nats a token, mean ± std over seeds, by the position of the token in its \
+     chunk; in brackets the gap to the baseline, positive is better. What is better only beyond the \
+     training length extrapolates; what is better everywhere models better.";
+/// What a comparison chunk by chunk is.
+pub(super) const CHUNK_NOTE: &str = "The same chunks of text for config and baseline, mean over paired seeds. The interval says how \
+     much depends on the choice of text with these trained weights; it says nothing of other seeds.";
+/// What the parts of the spread are.
+pub(super) const NOISE_NOTE: &str = "Standard deviations of log-perplexity at the length of the claim, so 1 % is one percent of the \
+     perplexity. Seeds: between seeds, re-run noise taken off. Chunks: of the mean over the text, \
+     common to all runs on that text.";
+
 /// A table of texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Table {

@@ -363,15 +363,26 @@ fn import_then_report_gives_the_files_of_the_contract() {
         listing: list(&layout, &declared.experiment).unwrap(),
         declared,
     };
+    let at = |inputs: &[Input]| -> Vec<(Layout, Input)> {
+        inputs.iter().map(|input| (layout.clone(), input.clone())).collect()
+    };
     let inputs = [read(declared())];
-    let (report, paths) = write_tree(&layout, &inputs, &Format::ALL).unwrap();
+    let (report, paths) = write_tree(&at(&inputs), &Format::ALL).unwrap();
     assert_eq!(row(&report, HYBRID).verdict, Some(Verdict::Inconclusive));
     let names: Vec<_> =
         paths.iter().map(|path| path.strip_prefix(dir.path()).unwrap().to_str().unwrap()).collect();
     assert_eq!(
         names,
-        ["summary.csv", "runs.csv", "table.csv", "report.md", "report.json"]
-            .map(|name| format!("3cfg_3seed/report/{name}"))
+        [
+            "summary.csv",
+            "runs.csv",
+            "table.csv",
+            "report.md",
+            "report.tex",
+            "report.html",
+            "report.json"
+        ]
+        .map(|name| format!("3cfg_3seed/report/{name}"))
     );
     // The report's own runs.csv is what was imported, but for the protocol it now has.
     let runs = std::fs::read_to_string(&paths[1]).unwrap();
@@ -379,10 +390,10 @@ fn import_then_report_gives_the_files_of_the_contract() {
     let outcome = import::import(&layout, &declared(), &again, &BTreeMap::new(), &options).unwrap();
     assert_eq!(outcome.count(import::Taken::AlreadyThere), 9);
     // A report does not change what it reads, and says the same twice.
-    let (again, _) = write_tree(&layout, &[read(declared())], &Format::ALL).unwrap();
+    let (again, _) = write_tree(&at(&[read(declared())]), &Format::ALL).unwrap();
     assert_eq!(again, report);
     let two = [read(declared()), splits()[0].clone()];
-    let (_, paths) = write_tree(&layout, &two, &[Format::Markdown]).unwrap();
+    let (_, paths) = write_tree(&at(&two), &[Format::Markdown]).unwrap();
     assert_eq!(paths.last().unwrap(), &dir.path().join("report/report.md"));
     assert_eq!(list(&layout, "3cfg_3seed").unwrap().problems, []);
 }

@@ -48,6 +48,9 @@ pub fn text(report: &Report) -> String {
             if let Some(operating) = &experiment.operating {
                 wrapped(&mut out, "rates: ", &operating.words());
             }
+            if let Some(reruns) = &experiment.reruns {
+                wrapped(&mut out, "re-runs: ", &reruns.words());
+            }
         }
         notes(&mut out, experiment, combined);
         for caveat in experiment.caveats.iter().filter(|caveat| !common.contains(caveat)) {

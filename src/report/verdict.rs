@@ -37,6 +37,17 @@ pub enum Verdict {
 }
 
 impl Verdict {
+    /// Every verdict.
+    pub const ALL: [Self; 7] = [
+        Self::Win,
+        Self::Loss,
+        Self::Tie,
+        Self::Inconclusive,
+        Self::Incomplete,
+        Self::Exploratory,
+        Self::Drift,
+    ];
+
     /// The word, in capitals.
     #[must_use]
     pub fn word(self) -> &'static str {

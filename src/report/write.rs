@@ -4,8 +4,11 @@ use std::path::{Path, PathBuf};
 
 use super::build::Input;
 use super::csv_files::{runs_csv, summary_csv, table_csv};
+use super::detail;
+use super::html::html;
 use super::markdown::markdown;
 use super::model::Report;
+use super::tex::tex;
 use crate::fs;
 use crate::results::Layout;
 use crate::results::store::to_pretty_json;
@@ -17,13 +20,17 @@ pub enum Format {
     Csv,
     /// report.md.
     Markdown,
+    /// report.tex.
+    Tex,
+    /// report.html.
+    Html,
     /// report.json.
     Json,
 }
 
 impl Format {
     /// Every format.
-    pub const ALL: [Self; 3] = [Self::Csv, Self::Markdown, Self::Json];
+    pub const ALL: [Self; 5] = [Self::Csv, Self::Markdown, Self::Tex, Self::Html, Self::Json];
 
     /// The format of a name that `--format` takes.
     #[must_use]
@@ -31,6 +38,8 @@ impl Format {
         match name {
             "csv" => Some(Self::Csv),
             "md" => Some(Self::Markdown),
+            "tex" => Some(Self::Tex),
+            "html" => Some(Self::Html),
             "json" => Some(Self::Json),
             _ => None,
         }
@@ -57,6 +66,8 @@ pub fn write(report: &Report, dir: &Path, formats: &[Format]) -> fs::Result<Vec<
                 ("table.csv", table_csv(report)),
             ],
             Format::Markdown => vec![("report.md", markdown(report))],
+            Format::Tex => vec![("report.tex", tex(report))],
+            Format::Html => vec![("report.html", html(report))],
             Format::Json => vec![("report.json", json(report))],
         };
         for (name, text) in files {
@@ -76,23 +87,25 @@ pub fn write_all(report: &Report, dir: &Path) -> fs::Result<Vec<PathBuf>> {
     write(report, dir, &Format::ALL)
 }
 
-/// Judges the inputs and writes each experiment's own report into its folder, and, of several,
-/// the one over all into `<results>/report/`. Returns the report to show and all paths.
+/// Judges the inputs, each with the results directory that it lies in, and writes each
+/// experiment's own report into its folder, and, of several, the one over all into `report/` of the
+/// first one's directory. Returns the report to show and all paths.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn write_tree(
-    layout: &Layout,
-    inputs: &[Input],
+    sources: &[(Layout, Input)],
     formats: &[Format],
 ) -> fs::Result<(Report, Vec<PathBuf>)> {
-    let report = Report::build(inputs);
+    let (layouts, inputs): (Vec<Layout>, Vec<Input>) = sources.iter().cloned().unzip();
+    let mut report = Report::build(&inputs);
+    detail::attach(&mut report, &inputs, &layouts);
     let mut paths = Vec::new();
-    for experiment in &report.experiments {
+    for (experiment, layout) in report.experiments.iter().zip(&layouts) {
         let own = Report { schema: 1, experiments: vec![experiment.clone()], leaderboard: None };
         paths.extend(write(&own, &layout.report(&experiment.name), formats)?);
     }
-    if report.leaderboard.is_some() {
+    if let Some(layout) = layouts.first().filter(|_| report.leaderboard.is_some()) {
         paths.extend(write(&report, &layout.combined_report(), formats)?);
     }
     Ok((report, paths))

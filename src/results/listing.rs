@@ -129,7 +129,7 @@ fn visit(file: &Path, parts: &[String], experiment: &str, listing: &mut Listing)
             None => Ok(record),
             Some(reason) => Err(reason),
         },
-        Err(error) => Err(error_reason(&error)),
+        Err(error) => Err(error.reason()),
     };
     match outcome {
         Ok(record) => {
@@ -137,19 +137,6 @@ fn visit(file: &Path, parts: &[String], experiment: &str, listing: &mut Listing)
             listing.entries.push(Entry { path, attempt, record });
         }
         Err(reason) => listing.problems.push(Problem { path, reason }),
-    }
-}
-
-/// The reason without the path, which the problem already names (and which may be absolute).
-fn error_reason(error: &store::Error) -> String {
-    match error {
-        store::Error::File(error) => format!("cannot {}: {}", error.action, error.source),
-        store::Error::Newer { found, supported, .. } => {
-            format!("it has format {found}, this xp reads up to {supported}; use the newer xp")
-        }
-        store::Error::Malformed { reason, .. } => {
-            format!("damaged: {reason}; move it away and run (or import) again")
-        }
     }
 }
 

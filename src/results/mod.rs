@@ -5,6 +5,7 @@
 //! is [`Lock`].
 
 mod declared;
+mod details;
 pub mod import;
 mod layout;
 mod listing;
@@ -17,6 +18,7 @@ pub(crate) mod testing;
 pub use declared::{
     Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, Transform, WinRule,
 };
+pub use details::Details;
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
 pub use listing::{Entry, Listing, Problem, all_records, list};
 pub use lock::{changed_keys, comparable_evaluation};

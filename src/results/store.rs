@@ -66,6 +66,21 @@ impl Error {
         }
     }
 
+    /// The reason without the path, which may be absolute.
+    #[must_use]
+    pub fn reason(&self) -> String {
+        match self {
+            Self::File(error) => format!("cannot {}: {}", error.action, error.source),
+            Self::Newer { found, supported, .. } => {
+                format!("it has format {found}, this xp reads up to {supported}; use the newer xp")
+            }
+            Self::Malformed { line, reason, .. } => {
+                let line = line.map(|line| format!(" in line {line}")).unwrap_or_default();
+                format!("damaged{line}: {reason}; move it away and run (or import) again")
+            }
+        }
+    }
+
     pub(super) fn malformed(path: &Path, reason: impl std::fmt::Display) -> Self {
         Self::Malformed { path: path.to_owned(), line: None, reason: reason.to_string() }
     }

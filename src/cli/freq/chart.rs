@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use super::sets::Named;
 use crate::freq::FrequencySet;
-use crate::plot::{Axis, Chart, Line, Rule, Scale};
+use crate::plot::{Axis, Chart, Rule, Scale, Series};
 
 /// Frequencies on a logarithmic axis, and lines at one turn within the training and target length.
 pub(super) fn chart(named: &[Named], title: &str) -> Chart {
@@ -25,16 +25,16 @@ pub(super) fn chart(named: &[Named], title: &str) -> Chart {
     }
     Chart {
         title: title.to_owned(),
-        x: Axis { label: "channel k".to_owned(), scale: Scale::Linear },
-        y: Axis { label: "frequency, radians a position".to_owned(), scale: Scale::Log },
-        lines: lines(named),
+        x: Axis::new("channel k", Scale::Linear),
+        y: Axis::new("frequency, radians a position", Scale::Log),
+        series: lines(named),
         rules,
     }
 }
 
 /// A line a set; then those compared to that are not among the sets. One that lies wholly over an
 /// earlier one says so, since it hides it.
-fn lines(named: &[Named]) -> Vec<Line> {
+fn lines(named: &[Named]) -> Vec<Series> {
     let mut drawn: Vec<(&str, &FrequencySet)> =
         named.iter().map(|one| (one.name.as_str(), &one.set)).collect();
     for reference in named.iter().filter_map(|one| one.reference.as_ref()) {
@@ -53,7 +53,7 @@ fn lines(named: &[Named]) -> Vec<Line> {
             let _ = write!(name, " (over {first})");
         }
         let points = set.inv_freq.iter().enumerate().map(|(k, w)| (k as f64, *w));
-        Line { name, points: points.collect() }
+        Series::line(name, points.collect())
     };
     drawn.iter().enumerate().map(line).collect()
 }
