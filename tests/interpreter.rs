@@ -48,6 +48,10 @@ impl Executor for Mock {
         Ok(())
     }
 
+    fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {
+        Ok(vec![job.seed as f32])
+    }
+
     fn open(&mut self, job: &Job<'_>, start: Start) -> Result<Box<dyn Session>, Error> {
         let position = match start {
             Start::Fresh => 0,
@@ -374,4 +378,47 @@ fn the_report_of_a_formula_is_the_formula() {
         seen += 1;
     }
     assert_eq!(seen, 6);
+}
+
+#[test]
+fn repeats_train_again_and_are_compared_with_the_first() {
+    let lab = Lab::new();
+    let twice = plan(&["experiment.repeats=2"]);
+    let did = lab.all(&twice, "r");
+    // Nothing is taken over: a repeat begins at step 0 like its first attempt.
+    assert_eq!(did.opened, [0; 8]);
+    let layout = lab.layout("r");
+    let runs = twice.runs();
+    assert_eq!((runs[0].attempt, runs[4].attempt, runs.len()), (1, 2, 8));
+    let repeat = run_dir(&twice, &runs[4], &layout);
+    assert!(repeat.path().ends_with("seed-1/attempt-2"), "{repeat:?}");
+    assert_eq!(lab.record(&twice, "r", 0), lab.record(&twice, "r", 4));
+    assert!(lab.record(&twice, "r", 0).train.and_then(|train| train.init).is_some());
+    assert!(lab.states(&twice, "r").iter().all(|state| state == "done: complete"));
+
+    let report = |plan: &Plan| {
+        let input = xp::report::Input {
+            declared: plan.declared(),
+            lock: store::read_lock(&layout.lock("tiny")).unwrap(),
+            listing: results::list(&layout, "tiny").unwrap(),
+        };
+        xp::report::Report::build(&[input]).experiments.remove(0)
+    };
+    let reruns = report(&twice).reruns.expect("further attempts");
+    assert_eq!((reruns.runs, reruns.further, reruns.equal, reruns.missing), (4, 4, 4, 0));
+    // One more is declared: it is missing, and no mean changes.
+    let thrice = plan(&["experiment.repeats=3"]);
+    let experiment = report(&thrice);
+    assert_eq!(experiment.reruns.expect("still there").missing, 4);
+    assert_eq!(experiment.sections, report(&twice).sections);
+    assert!(experiment.unrecorded.contains(&"repeats: 2 → 3".to_owned()));
+
+    // A repeat never lands on an imported attempt.
+    let third = run_dir(&thrice, &thrice.runs()[8], &layout);
+    let mut imported = lab.record(&thrice, "r", 0);
+    (imported.status, imported.train, imported.train_id) =
+        (results::Status::Imported, None, String::new());
+    store::write_record(&third, &imported).unwrap();
+    let refused = inspect(&thrice.runs()[8], &third, &Index::scan(&layout)).unwrap_err();
+    assert!(refused.to_string().contains("holds an imported attempt"), "{refused}");
 }

@@ -73,7 +73,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
                 json!({
                     "train_id": run.train_id, "eval_id": run.eval_id,
                     "protocol": run.point.protocol_id, "point": run.point.resolved.name,
-                    "config": run.config.name, "seed": run.seed,
+                    "config": run.config.name, "seed": run.seed, "attempt": run.attempt,
                     "state": state, "reason": reason,
                 })
             })
@@ -128,10 +128,9 @@ fn state_of(inspection: &Inspected) -> (&'static str, String) {
 }
 
 fn label(run: &crate::plan::Run<'_>) -> String {
-    match &run.point.resolved.name {
-        Some(point) => format!("{point}/{}", run.config.name),
-        None => run.config.name.clone(),
-    }
+    let point = run.point.resolved.name.iter().map(|point| format!("{point}/"));
+    let repeat = if run.attempt > 1 { format!(" (repeat {})", run.attempt) } else { String::new() };
+    format!("{}{}{repeat}", point.collect::<String>(), run.config.name)
 }
 
 /// Seconds of training and of as much of the evaluation as can be foreseen.

@@ -125,7 +125,7 @@ impl Observer for Console {
     fn run_begins(&mut self, run: &Run<'_>, number: usize, of: usize, inspection: &Inspection) {
         let point = run.point.resolved.name.as_ref().map_or(String::new(), |p| format!("{p}/"));
         self.run = RunLine {
-            label: format!("{point}{} seed {}", run.config.name, run.seed),
+            label: format!("{point}{} seed {}{}", run.config.name, run.seed, repeat(run)),
             number,
             of,
             ..RunLine::default()
@@ -187,7 +187,7 @@ impl Observer for Console {
 
     fn run_ends(&mut self, run: &Run<'_>, ending: &Ending, record: Option<&Record>) {
         let title = if self.run.label.is_empty() {
-            format!("{} seed {}", run.config.name, run.seed)
+            format!("{} seed {}{}", run.config.name, run.seed, repeat(run))
         } else {
             self.title()
         };
@@ -212,4 +212,9 @@ impl Observer for Console {
         };
         self.say(&format!("{title}: {text}"));
     }
+}
+
+/// Says that a run is a repeat.
+fn repeat(run: &Run<'_>) -> String {
+    if run.attempt > 1 { format!(" (repeat {})", run.attempt) } else { String::new() }
 }

@@ -160,11 +160,19 @@ fn too_large(
         axes.extend(sizes);
     }
     let seeds = document.at(&["experiment", "seeds"]).map_or(1, |s| s.items().len().max(1));
-    let total = points.saturating_mul(configs.max(1)).saturating_mul(seeds as u128);
+    let repeats = match document.at(&["experiment", "repeats"]).map(|node| &node.value) {
+        Some(Value::Integer(repeats)) => u128::try_from(*repeats).unwrap_or(1).max(1),
+        _ => 1,
+    };
+    let total =
+        points.saturating_mul(configs.max(1)).saturating_mul(seeds as u128).saturating_mul(repeats);
     if total <= u128::from(max_runs) {
         return None;
     }
     axes.push(("seeds".into(), seeds));
+    if repeats > 1 {
+        axes.push(("repeats".into(), usize::try_from(repeats).unwrap_or(usize::MAX)));
+    }
     let sizes: Vec<String> = axes.iter().map(|(label, len)| format!("{label} ({len})")).collect();
     let at_fault = document
         .get("sweep")

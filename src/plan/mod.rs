@@ -125,6 +125,8 @@ fn duplicate_points(points: &[Resolved], found: &mut Vec<Diagnostic>) {
 pub struct Plan {
     /// Experiment name.
     pub experiment: String,
+    /// How many times every (config, seed) is carried out.
+    pub repeats: u32,
     /// Seeds, in the spec's order.
     pub seeds: Vec<u64>,
     /// Sweep points, in order.
@@ -153,6 +155,8 @@ pub struct Run<'p> {
     pub config: &'p ResolvedConfig,
     /// The seed.
     pub seed: u64,
+    /// 1, or the number of a repeat: the same run once more, from its first step.
+    pub attempt: u32,
     /// The train id.
     pub train_id: String,
     /// The eval id of the whole evaluation that the spec asks for.
@@ -196,22 +200,25 @@ impl Plan {
         }
         Ok(Self {
             experiment: checked.experiment,
+            repeats: checked.spec.experiment.repeats.unwrap_or(1),
             seeds: checked.seeds,
             points,
             spec: checked.spec,
         })
     }
 
-    /// All runs: point by point, config by config, seed by seed.
+    /// All runs: point by point, config by config, seed by seed; then the repeats, likewise.
     #[must_use]
     pub fn runs(&self) -> Vec<Run<'_>> {
         let mut runs = Vec::new();
-        for point in &self.points {
-            for config in &point.resolved.configs {
-                for &seed in &self.seeds {
-                    let train_id = point.identity.train_id(&config.freq.vec_id, seed);
-                    let eval_id = point.identity.eval_id(&train_id);
-                    runs.push(Run { point, config, seed, train_id, eval_id });
+        for attempt in 1..=self.repeats {
+            for point in &self.points {
+                for config in &point.resolved.configs {
+                    for &seed in &self.seeds {
+                        let train_id = point.identity.train_id(&config.freq.vec_id, seed);
+                        let eval_id = point.identity.eval_id(&train_id);
+                        runs.push(Run { point, config, seed, attempt, train_id, eval_id });
+                    }
                 }
             }
         }
@@ -251,6 +258,7 @@ impl Plan {
         Declared {
             experiment: self.experiment.clone(),
             seeds: self.seeds.clone(),
+            repeats: self.repeats,
             points: points.collect(),
             report_lengths: self.spec.report.lengths.clone().unwrap_or_else(|| lengths.clone()),
             std_ddof: self.spec.report.std_ddof.unwrap_or(1),

@@ -67,7 +67,7 @@ fn experiment(input: &Input) -> Experiment {
         win: declared.win.clone(),
         rule: caveats::rule_in_words(declared),
         operating: None,
-        reruns: reruns::of(&index),
+        reruns: reruns::of(&index, declared),
         frozen: lock.as_ref().map(|lock| lock.frozen.clone()),
         sections,
         amendments: lock.iter().flat_map(|lock| &lock.amendments).map(change).collect(),

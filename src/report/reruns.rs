@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::build::Index;
 use super::words;
-use crate::results::{Entry, Record, Status};
+use crate::results::{Declared, Entry, Record, Status};
 
 /// The further attempts of an experiment.
 #[derive(Debug, Clone, Default, PartialEq, Serialize)]
@@ -16,6 +16,8 @@ pub struct Reruns {
     pub runs: usize,
     /// Attempts of theirs after the first.
     pub further: usize,
+    /// Declared repeats that are not there.
+    pub missing: usize,
     /// Native ones of them with every number of the first.
     pub equal: usize,
     /// Native ones that differ, with what differs.
@@ -48,6 +50,9 @@ impl Reruns {
         if self.equal > 0 {
             parts.push(format!("{} equal to the first in every number", self.equal));
         }
+        if self.missing > 0 {
+            parts.push(format!("{} not there yet", plural(self.missing, "declared repeat")));
+        }
         if !self.differing.is_empty() {
             parts.push(format!(
                 "NOT EQUAL, though on one device class they must be: {}",
@@ -69,9 +74,9 @@ impl Reruns {
     }
 }
 
-/// `None` without a further attempt.
-pub(super) fn of(index: &Index) -> Option<Reruns> {
-    let mut reruns = Reruns::default();
+/// `None` without a further attempt that is there or declared.
+pub(super) fn of(index: &Index, declared: &Declared) -> Option<Reruns> {
+    let mut reruns = Reruns { missing: missing(index, declared), ..Reruns::default() };
     for attempts in index.values().filter(|attempts| attempts.len() > 1) {
         reruns.runs += 1;
         reruns.further += attempts.len() - 1;
@@ -92,7 +97,24 @@ pub(super) fn of(index: &Index) -> Option<Reruns> {
         }
     }
     reruns.noise = noise(index.values().map(Vec::as_slice));
-    (reruns.runs > 0).then_some(reruns)
+    (reruns.runs + reruns.missing > 0).then_some(reruns)
+}
+
+/// How many repeats of declared runs have no record.
+fn missing(index: &Index, declared: &Declared) -> usize {
+    let mut missing = 0;
+    for point in &declared.points {
+        for config in &point.configs {
+            for &seed in &declared.seeds {
+                let attempts = index.get(&(point.name.as_deref(), config.name.as_str(), seed));
+                let there = |number: u32| {
+                    attempts.is_some_and(|all| all.iter().any(|entry| entry.attempt == number))
+                };
+                missing += (2..=declared.repeats).filter(|number| !there(*number)).count();
+            }
+        }
+    }
+    missing
 }
 
 enum Compared {
@@ -110,7 +132,9 @@ fn difference(first: &Record, again: &Record) -> Compared {
         return Compared::Differs("one did not finish".to_owned());
     }
     let mut differs = Vec::new();
-    if first.train != again.train {
+    let trained =
+        |record: &Record| record.train.as_ref().map(|t| (t.steps, t.tokens, t.final_loss));
+    if trained(first) != trained(again) {
         differs.push("training loss".to_owned());
     }
     for (length, result) in &first.eval {
@@ -160,7 +184,7 @@ pub(super) fn noise<'a>(runs: impl Iterator<Item = &'a [&'a Entry]>) -> Vec<Reru
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::testing::{GEO, HYBRID, record};
+    use crate::results::testing::{GEO, HYBRID, declared, record};
 
     fn attempt(attempt: u32, status: Status, config: &str, ppl: f64) -> Entry {
         let mut record = record(config, 42, &[(2048, ppl)]);
@@ -176,7 +200,7 @@ mod tests {
         for entry in entries {
             index.entry((None, entry.record.config.as_str(), 42)).or_default().push(entry);
         }
-        of(&index)
+        of(&index, &declared())
     }
 
     #[test]

@@ -45,6 +45,9 @@ pub struct Declared {
     pub experiment: String,
     /// Declared seeds, in the spec's order.
     pub seeds: Vec<u64>,
+    /// How many times every (config, seed) is carried out; the first counts.
+    #[serde(default = "once", skip_serializing_if = "is_once")]
+    pub repeats: u32,
     /// One point, unless the spec sweeps protocols.
     pub points: Vec<Point>,
     /// Lengths that the report shows.
@@ -53,6 +56,15 @@ pub struct Declared {
     pub std_ddof: u8,
     /// The win rule.
     pub win: WinRule,
+}
+
+fn once() -> u32 {
+    1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_once(repeats: &u32) -> bool {
+    *repeats == 1
 }
 
 /// One protocol of an experiment and the configs compared under it.

@@ -95,6 +95,7 @@ impl Declared {
     pub fn changes_to(&self, new: &Self) -> Vec<String> {
         let mut changes = Vec::new();
         set_changes(&mut changes, "seeds", &self.seeds, &new.seeds);
+        value_change(&mut changes, "repeats", &self.repeats, &new.repeats);
         point_changes(&mut changes, self, new);
         set_changes(&mut changes, "report lengths", &self.report_lengths, &new.report_lengths);
         value_change(&mut changes, "std_ddof", &self.std_ddof, &new.std_ddof);

@@ -100,6 +100,10 @@ pub struct Training {
     pub tokens: u64,
     /// Loss of the last step, in nats a token; `None` if it was not finite.
     pub final_loss: Option<f64>,
+    /// blake3 of the initial weights (f32, little-endian, in the order of the layout); `None` in
+    /// records of versions that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<String>,
 }
 
 /// The token streams that a run read.

@@ -29,6 +29,7 @@ pub(crate) fn declared() -> Declared {
             configs: [GEO, HYBRID, ANCHORED].map(|name| config(name, GEO, &seeds)).to_vec(),
         }],
         seeds,
+        repeats: 1,
         report_lengths: vec![2048, 16384],
         std_ddof: 1,
         win: WinRule {
@@ -82,7 +83,7 @@ pub(crate) fn record(config: &str, seed: u64, ppl: &[(u64, f64)]) -> Record {
             layers: None,
         }),
         status: Status::Done,
-        train: Some(Training { steps: 762, tokens: 49_938_432, final_loss: Some(1.9) }),
+        train: Some(Training { steps: 762, tokens: 49_938_432, final_loss: Some(1.9), init: None }),
         data: None,
         evaluation: None,
         eval,

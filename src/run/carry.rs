@@ -120,6 +120,7 @@ fn train(
         Start::Checkpoint(state) => state.step,
         _ => 0,
     };
+    let init = initial_hash(&executor.initial(&job(context))?);
     let mut session = executor.open(&job(context), start)?;
     let mut log = Log::begin(dir, &owner.device_class, from, logged)?;
     let mut train_log = TrainLog::open(dir, from)?;
@@ -154,7 +155,7 @@ fn train(
         observer.step(&line, context.steps, protocol.tokens(1), began.elapsed());
         if line.loss.is_none() || line.grad_norm.is_none() {
             log.error(format!("diverged at step {step}: the loss or the gradient is not finite"));
-            return diverged(context, step, &train_log, log);
+            return diverged(context, step, init, &train_log, log);
         }
         let done = step + 1;
         let stopping = context.stop.load(Ordering::Relaxed);
@@ -188,6 +189,7 @@ fn train(
         steps: context.steps,
         tokens: protocol.tokens(context.steps),
         final_loss: last_loss,
+        init: Some(init),
     };
     // A run trained again because its weights were not kept holds its evaluation already.
     let held = inspection.record.as_ref().and_then(|record| record.evaluation.as_ref());
@@ -199,6 +201,16 @@ fn train(
     log.end(context.steps, "done")?;
     checkpoint::clear(&dir.checkpoint())?;
     Ok(Ending::Done)
+}
+
+/// blake3 of weights as f32, little-endian: what two machines compare before any arithmetic.
+fn initial_hash(weights: &[f32]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in weights.chunks(1 << 16) {
+        let bytes: Vec<u8> = part.iter().flat_map(|weight| weight.to_le_bytes()).collect();
+        hasher.update(&bytes);
+    }
+    hasher.finalize().to_hex().to_string()
 }
 
 /// Appends `len` tokens from `start`, which are there: rows and chunks are cut to fit.
@@ -233,13 +245,18 @@ fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Start, Error> {
 fn diverged(
     context: &Context<'_>,
     step: u64,
+    init: String,
     train_log: &TrainLog,
     log: Log,
 ) -> Result<Ending, Error> {
     train_log.sync()?;
     let protocol = &context.run.point.resolved.protocol.train;
-    let training =
-        Training { steps: step + 1, tokens: protocol.tokens(step + 1), final_loss: None };
+    let training = Training {
+        steps: step + 1,
+        tokens: protocol.tokens(step + 1),
+        final_loss: None,
+        init: Some(init),
+    };
     let mut record = new_record(context, Status::Diverged, training, data_identity(context));
     // Nothing was evaluated, so nothing of the evaluation is held.
     let part = Coverage::default().of_part(&context.run.point.identity.evaluation);
@@ -264,7 +281,7 @@ pub fn record_failure(context: &Context<'_>, error: &Error) {
         let _ = store::write_provenance(dir, &provenance);
     }
     if !dir.record().exists() && dir.path().exists() {
-        let training = Training { steps: 0, tokens: 0, final_loss: None };
+        let training = Training { steps: 0, tokens: 0, final_loss: None, init: None };
         let record = new_record(context, Status::Failed, training, data_identity(context));
         let _ = store::write_record(dir, &record);
     }

@@ -46,6 +46,16 @@ impl Executor for Cpu {
         Ok(())
     }
 
+    fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {
+        let config = &job.protocol.model;
+        match &job.protocol.init_from {
+            Some(path) => {
+                weights::load(path, &Layout::new(config)).map_err(|e| Error::Input(e.to_string()))
+            }
+            None => Ok(model::init(config, job.seed)),
+        }
+    }
+
     fn open(&mut self, job: &Job<'_>, start: Start) -> Result<Box<dyn Session>, Error> {
         let protocol = job.protocol;
         let ropes = ropes(job.freq);
@@ -61,11 +71,7 @@ impl Executor for Cpu {
                 Box::new(Trainer::resume(backend, model, &ropes, train, job.steps, &state)?)
             }
             Start::Fresh => {
-                let weights = match &protocol.init_from {
-                    Some(path) => weights::load(path, &Layout::new(model))
-                        .map_err(|e| Error::Input(e.to_string()))?,
-                    None => model::init(model, job.seed),
-                };
+                let weights = self.initial(job)?;
                 Box::new(Trainer::new(backend, model, &ropes, train, job.steps, &weights)?)
             }
         })

@@ -54,6 +54,12 @@ pub trait Executor {
     /// What it lacks.
     fn check(&self, protocol: &Protocol) -> Result<(), Error>;
 
+    /// The weights that a run begins with.
+    ///
+    /// # Errors
+    /// Initial weights that cannot be read or do not fit.
+    fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error>;
+
     /// Opens a run.
     ///
     /// # Errors

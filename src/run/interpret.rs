@@ -90,7 +90,8 @@ pub fn select<'p>(plan: &'p Plan, options: &Options<'_>) -> Vec<Run<'p>> {
 /// Where a run lies.
 #[must_use]
 pub fn run_dir(plan: &Plan, run: &Run<'_>, layout: &Layout) -> RunDir {
-    layout.run(&plan.experiment, run.point.resolved.name.as_deref(), &run.config.name, run.seed)
+    let point = run.point.resolved.name.as_deref();
+    layout.run(&plan.experiment, point, &run.config.name, run.seed).attempt(run.attempt)
 }
 
 /// Carries out what is missing of the selected runs.
@@ -166,7 +167,7 @@ pub fn run(
             Ending::Failed(error.to_string())
         });
         let record = store::read_record(&dir.record()).ok();
-        if let Some(record) = &record {
+        if let Some(record) = record.as_ref().filter(|_| run.attempt == 1) {
             index.add(record, &dir);
         }
         observer.run_ends(run, &ending, record.as_ref());
@@ -215,7 +216,8 @@ fn refuse_conflicts(plan: &Plan, runs: &[Run<'_>], options: &Options<'_>) -> Res
     if !options.supersede {
         return Err(Error::Conflict(conflicts));
     }
-    for run in runs {
+    // A repeat lies in the folder of its first attempt, and moves with it.
+    for run in runs.iter().filter(|run| run.attempt == 1) {
         let dir = run_dir(plan, run, layout);
         let path = dir.record();
         let old = path.exists().then(|| store::read_record(&path)).transpose()?;

@@ -67,6 +67,15 @@ pub enum Conflict {
         /// What differs.
         keys: String,
     },
+    /// An imported attempt lies where a repeat would.
+    #[error(
+        "`{run}` holds an imported attempt, where a repeat would lie: move it away, or import it again \
+         after the repeats"
+    )]
+    Imported {
+        /// The run's folder.
+        run: String,
+    },
     /// The same training, evaluated on other validation data.
     #[error("`{run}` was evaluated on other validation data: {keys}")]
     OtherEvaluation {
@@ -114,7 +123,14 @@ impl Index {
 pub fn inspect(run: &Run<'_>, dir: &RunDir, index: &Index) -> Result<Inspection, super::Error> {
     let found = |state, reason: String| Inspection { state, reason, record: None, twin: None };
     let record = match dir.record().exists() {
-        true => Some(store::read_record(&dir.record())?).filter(|r| r.status != Status::Imported),
+        true => {
+            let record = store::read_record(&dir.record())?;
+            let imported = record.status == Status::Imported;
+            if imported && run.attempt > 1 {
+                return Err(Conflict::Imported { run: dir.path().display().to_string() }.into());
+            }
+            Some(record).filter(|_| !imported)
+        }
         false => None,
     };
     if let Some(record) = record {
@@ -139,7 +155,9 @@ pub fn inspect(run: &Run<'_>, dir: &RunDir, index: &Index) -> Result<Inspection,
             },
         });
     }
-    if let Some(twin) = index.twin(&run.train_id, dir).filter(|twin| twin.weights().exists()) {
+    // A repeat is trained again: that is its purpose.
+    let twin = index.twin(&run.train_id, dir).filter(|_| run.attempt == 1);
+    if let Some(twin) = twin.filter(|twin| twin.weights().exists()) {
         let reason = format!("trained already as {}", twin.path().display());
         return Ok(Inspection { twin: Some(twin), ..found(State::Evaluate, reason) });
     }

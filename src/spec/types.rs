@@ -55,6 +55,10 @@ pub struct Experiment {
     /// Each config is trained once with every seed.
     #[schemars(length(min = 1), inner(range(min = 0)), extend("uniqueItems" = true))]
     pub seeds: Option<Vec<u64>>,
+    /// Carry every (config, seed) out so many times, to see that the code repeats itself, or how far
+    /// a re-run moves where it does not. Only the first counts. Default: 1.
+    #[schemars(range(min = 1, max = 100))]
+    pub repeats: Option<u32>,
     /// The config that the others are compared with. Default: the first.
     pub baseline: Option<String>,
     /// Fail the check if a protocol key differs from another spec's.
