@@ -422,3 +422,18 @@ fn repeats_train_again_and_are_compared_with_the_first() {
     let refused = inspect(&thrice.runs()[8], &third, &Index::scan(&layout)).unwrap_err();
     assert!(refused.to_string().contains("holds an imported attempt"), "{refused}");
 }
+
+#[test]
+fn a_run_that_would_run_again_says_which_keys_differ() {
+    let lab = Lab::new();
+    lab.all(&plan(&[]), "r");
+    let other = plan(&["schedule.lr=0.002", "schedule.warmup_frac=0.1"]);
+    let layout = lab.layout("r");
+    let run = &other.runs()[0];
+    let refused = inspect(run, &run_dir(&other, run, &layout), &Index::scan(&layout)).unwrap_err();
+    let message = refused.to_string();
+    assert!(
+        message.contains("schedule.lr: 0.003 → 0.002; schedule.warmup_frac: 0.02 → 0.1"),
+        "{message}"
+    );
+}

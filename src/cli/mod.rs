@@ -1,5 +1,6 @@
 //! The command line: one file a command. Prints and exits; decides nothing.
 
+mod align;
 mod check;
 mod common;
 mod data;
@@ -56,6 +57,8 @@ enum Command {
     Import(import::Args),
     /// Fetch, tokenise, verify; nothing more (before going offline).
     Data(data::Args),
+    /// Are two results the same experiment, within measured re-run noise?
+    Align(align::Args),
     /// Which protocol keys and configs of two specs differ.
     Diff(diff::Args),
     /// Print the JSON schema of a spec.
@@ -97,6 +100,7 @@ pub fn main() -> u8 {
         }
         Command::Import(args) => import::run(&args, &global),
         Command::Data(args) => data::run(&args, &global),
+        Command::Align(args) => align::run(&args, &global),
         Command::Diff(args) => diff::run(&args, &global),
         Command::Schema(args) => schema::run(&args),
     };

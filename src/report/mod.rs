@@ -8,6 +8,7 @@
 //! other column a verdict is secondary. A column compares config and baseline under one transform,
 //! with its own Holm correction.
 
+mod align;
 mod arm;
 mod build;
 mod caveats;
@@ -32,6 +33,7 @@ mod verdict;
 mod words;
 mod write;
 
+pub use align::{Alignment, Alignments, Exact, Length, Pair, Side, align};
 pub use arm::{Absence, Arm, Comparison, Outcome, compare};
 pub use build::Input;
 pub use column::Column;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
-use super::{Record, Status, store};
+use super::{Lock, Record, Status, store};
 use crate::fs;
 
 /// Folders between an experiment's and a `run.json`, at most: point, config, seed, attempt.
@@ -73,6 +73,14 @@ pub fn all_records(layout: &Layout) -> Vec<(RunDir, Record)> {
         }
     }
     records
+}
+
+/// Every `lock.json` under the results directory that can be read.
+#[must_use]
+pub fn all_locks(layout: &Layout) -> Vec<Lock> {
+    let experiments = sorted_folders(layout.root()).unwrap_or_default();
+    let lock = |(name, _): (String, PathBuf)| store::read_lock(&layout.lock(&name)).ok().flatten();
+    experiments.into_iter().filter_map(lock).collect()
 }
 
 fn walk(

@@ -20,7 +20,7 @@ pub use declared::{
 };
 pub use details::Details;
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
-pub use listing::{Entry, Listing, Problem, all_records, list};
+pub use listing::{Entry, Listing, Problem, all_locks, all_records, list};
 pub use lock::{changed_keys, comparable_evaluation};
 pub use record::{
     Attempt, ChunkLoss, DataIdentity, Evaluation, Frequencies, LayerFrequencies, PositionLoss,

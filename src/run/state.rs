@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::plan::{Coverage, Missing, Run, comparable};
-use crate::results::{ChunkLoss, Layout, Record, RunDir, Status, all_records, store};
+use crate::results::{
+    ChunkLoss, Layout, Record, RunDir, Status, all_locks, all_records, changed_keys, store,
+};
 use crate::train::checkpoint;
 
 /// What is left to do of a run.
@@ -90,6 +92,8 @@ pub enum Conflict {
 #[derive(Debug, Default)]
 pub struct Index {
     by_train_id: BTreeMap<String, RunDir>,
+    /// The training part of every protocol that a lock.json has, by protocol id.
+    trainings: BTreeMap<String, serde_json::Value>,
 }
 
 impl Index {
@@ -101,7 +105,20 @@ impl Index {
         for (dir, record) in all_records(layout) {
             index.add(&record, &dir);
         }
+        for lock in all_locks(layout) {
+            for point in lock.versions().flat_map(|declared| &declared.points) {
+                let training = || point.training.clone();
+                index.trainings.entry(point.protocol.clone()).or_insert_with(training);
+            }
+        }
         index
+    }
+
+    /// Which training keys of a run are others than those that a record was made under; empty if they
+    /// are not on record.
+    fn changed_training(&self, record: &Record, run: &Run<'_>) -> Vec<String> {
+        let old = self.trainings.get(&record.protocol);
+        old.map(|old| changed_keys(old, &run.point.identity.training)).unwrap_or_default()
     }
 
     /// Adds a record; the first of a train id stays.
@@ -134,7 +151,7 @@ pub fn inspect(run: &Run<'_>, dir: &RunDir, index: &Index) -> Result<Inspection,
         false => None,
     };
     if let Some(record) = record {
-        conflict(run, dir, &record)?;
+        conflict(run, dir, &record, index)?;
         let with_record = |state, reason: String| Inspection {
             record: Some(record.clone()),
             ..found(state, reason)
@@ -173,7 +190,12 @@ pub fn inspect(run: &Run<'_>, dir: &RunDir, index: &Index) -> Result<Inspection,
     })
 }
 
-fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::Error> {
+fn conflict(
+    run: &Run<'_>,
+    dir: &RunDir,
+    record: &Record,
+    index: &Index,
+) -> Result<(), super::Error> {
     let name = || dir.path().display().to_string();
     if record.train_id != run.train_id {
         let mut keys = Vec::new();
@@ -205,6 +227,7 @@ fn conflict(run: &Run<'_>, dir: &RunDir, record: &Record) -> Result<(), super::E
         if record.seed != run.seed {
             keys.push(format!("seed: {} -> {}", record.seed, run.seed));
         }
+        keys.extend(index.changed_training(record, run));
         if keys.is_empty() {
             keys.push("the training protocol (see lock.json) or the numerics of this xp".into());
         }

@@ -11,6 +11,7 @@ mod holm;
 mod paired;
 mod power;
 mod random;
+mod rerun;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -23,5 +24,6 @@ pub use exact::{MOST_FLIPPED, MOST_RANKED, sign_flip, sign_test, smallest_p, wil
 pub use holm::holm;
 pub use paired::{PairedT, paired_t};
 pub use power::{ClaimRule, Rates, Setting, claim_rates, correlation, detectable, seeds_needed};
+pub use rerun::{RerunTest, rerun_test};
 pub use summary::{Summary, mean, std, summarize};
 pub use welch::{WelchT, welch_t};

@@ -150,3 +150,18 @@ fn what_cannot_be_said_is_none() {
     assert!(sign_test(&vec![1.0; 1000]).unwrap() < 1e-290);
     assert!((sign_test(&[-1.0, 1.0].repeat(500)).unwrap() - 1.0).abs() < 1e-9);
 }
+
+#[test]
+fn differences_are_held_against_re_run_noise() {
+    for case in golden()["rerun"].as_array().expect("a list") {
+        let df = case["df"].as_u64().map(|df| df as usize);
+        let std = case["std"].as_f64().expect("a number");
+        let test = rerun_test(&numbers(&case["differences"]), std, df).expect("usable");
+        close("shift", test.shift, case["shift"].as_f64().expect("a number"));
+        close("spread", test.spread, case["spread"].as_f64().expect("a number"));
+    }
+    assert_eq!(rerun_test(&[], 0.1, None), None);
+    assert_eq!(rerun_test(&[0.1], 0.0, None), None);
+    assert_eq!(rerun_test(&[0.1], 0.1, Some(0)), None);
+    assert_eq!(rerun_test(&[f64::NAN], 0.1, None), None);
+}

@@ -103,6 +103,17 @@ def nested():
             "rerun_df": int(table["df"].iloc[1]), "chunk": chunk}
 
 
+def rerun():
+    """Differences of pairs of runs against a re-run std, by the distributions' own tails."""
+    for n, std, df in ((1, .058, None), (6, .058, None), (4, .1, 7), (12, .05, 3)):
+        d = rng.normal(0, .08, n)
+        t = abs(d.mean() / (std * np.sqrt(2 / n)))
+        ratio = (d ** 2).sum() / (2 * std ** 2)
+        shift = 2 * (stats.norm.sf(t) if df is None else stats.t.sf(t, df))
+        spread = stats.chi2.sf(ratio, n) if df is None else stats.f.sf(ratio / n, n, df)
+        yield {"differences": d.tolist(), "std": std, "df": df, "shift": shift, "spread": spread}
+
+
 def main():
     p = [.01, .04, .03, .005, .2, .04]
     golden = {
@@ -112,6 +123,7 @@ def main():
         "holm": {"p": p, "adjusted": multipletests(p, method="holm")[1].tolist()},
         "bca": [bca(rng.normal(0, 1, 12), .95), bca(rng.lognormal(0, 1, 25), .9)],
         "nested": nested(),
+        "rerun": list(rerun()),
     }
     (Path(__file__).parent / "stats.json").write_text(json.dumps(golden, indent=None, default=float) + "\n")
     print(len(golden["pairs"]), "pairs")
