@@ -11,7 +11,7 @@ use crate::report::power::{
     MOST_SEEDS, Measured, Premises, Prospect, log_gap, measured, needed, prospects,
 };
 use crate::report::{self, Input};
-use crate::results::{Rule, SeedShare, WinRule};
+use crate::results::{Rule, WinRule};
 
 /// Numbers of seeds that are shown unless --seeds says otherwise.
 const SEEDS: [usize; 8] = [2, 3, 4, 5, 8, 10, 15, 20];
@@ -157,15 +157,7 @@ fn source_words(args: &Args, measured: Option<&Measured>) -> String {
 
 /// The rule of a spec that says nothing of it, without a guard.
 fn default_rule() -> WinRule {
-    WinRule {
-        rule: Rule::Auto,
-        primary_length: 0,
-        transform: None,
-        guard: None,
-        max_std_over_gap: 0.5,
-        min_seeds_better: SeedShare { num: 2, den: 3 },
-        tie_margin_pct: None,
-    }
+    WinRule::new(Rule::Auto, 0)
 }
 
 fn experiment(
@@ -246,11 +238,11 @@ fn text(premises: &Premises, rows: &[Prospect], needed: &[(Rule, Option<usize>)]
             ),
         });
     }
-    if premises.win.rule != Rule::Ci {
+    if matches!(premises.win.rule, Rule::Auto | Rule::Seeds) {
         let least = 1.0 / premises.win.max_std_over_gap;
         let auto = match premises.win.rule {
             Rule::Auto => "; `auto` means `ci` from 5 on",
-            Rule::Seeds | Rule::Ci => "",
+            _ => "",
         };
         out.push_str(&format!(
             "note: the std over seeds does not shrink as seeds are added. With 10 or more, rule \n      \

@@ -53,6 +53,9 @@ pub fn win_rule(spec: &Spec, seq_len: u64, lengths: &[u64]) -> WinRule {
         guard: lengths.contains(&guard.length).then_some(guard),
         max_std_over_gap: win.max_std_over_gap.unwrap_or(0.5),
         tie_margin_pct: win.tie_margin_pct,
+        min_gain: win.min_gain,
+        tuning_seeds: win.tuning_seeds.clone().unwrap_or_default(),
+        looks: win.looks.clone().unwrap_or_default(),
         min_seeds_better: SeedShare::try_from(share).unwrap_or(SeedShare { num: 2, den: 3 }),
     }
 }

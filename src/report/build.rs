@@ -62,7 +62,7 @@ fn experiment(input: &Input) -> Experiment {
     let caveats = caveats::of(input, &sections, &runs);
     let mut experiment = Experiment {
         name: declared.experiment.clone(),
-        seeds: declared.seeds.clone(),
+        seeds: declared.claim_seeds(),
         std_ddof: declared.std_ddof,
         win: declared.win.clone(),
         rule: caveats::rule_in_words(declared),

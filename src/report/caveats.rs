@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::build::Input;
 use super::column::Column;
 use super::model::{RunRow, Section};
-use super::verdict::{LEVEL, Verdict, effective_rule};
+use super::verdict::{LEVEL, RECORD_LEVEL, Verdict, effective_rule};
 use super::words;
 use crate::results::{Declared, Lock, Rule, Status};
 use crate::stats::smallest_p;
@@ -13,7 +13,7 @@ use crate::stats::smallest_p;
 /// The rule in words, with everything that it depends on.
 pub(super) fn rule_in_words(declared: &Declared) -> String {
     let win = &declared.win;
-    let n = declared.seeds.len();
+    let n = declared.claim_seeds().len();
     let ddof = declared.std_ddof;
     let rule = effective_rule(win.rule, n);
     let name = match (win.rule, rule) {
@@ -33,6 +33,12 @@ pub(super) fn rule_in_words(declared: &Declared) -> String {
         Some(Rule::Ci) => "the paired t interval (95 %) of the difference in mean log-perplexity \
                            lies above zero after Holm's correction over the compared configs"
             .to_owned(),
+        Some(Rule::Record) => format!(
+            "mean log-perplexity lower by more than {} nats at p < {} (paired t, one-sided, after \
+             Holm's correction over the compared configs), all runs supplied",
+            win.min_gain.unwrap_or(0.0),
+            words::ten_digits(1.0 - RECORD_LEVEL)
+        ),
         Some(_) => format!(
             "mean perplexity lower than the baseline's, the larger std (ddof = {ddof}) at most {} \
              of the gap, at least {} of the paired seeds better",
@@ -45,15 +51,22 @@ pub(super) fn rule_in_words(declared: &Declared) -> String {
              perplexity."
         )
     });
+    let looks = match win.looks.as_slice() {
+        [] => String::new(),
+        looks => format!(
+            " Looks were declared at {} seeds, each at its share of the level.",
+            words::list(looks)
+        ),
+    };
     format!(
-        "WIN at {primary} ({name}): {conditions}{guard}. LOSS is the same the other way round.{tie}"
+        "WIN at {primary} ({name}): {conditions}{guard}. LOSS is the same the other way round.{tie}{looks}"
     )
 }
 
 /// The caveats that apply, most important first.
 pub(super) fn of(input: &Input, sections: &[Section], runs: &[RunRow]) -> Vec<String> {
     let Input { declared, lock, .. } = input;
-    let n = declared.seeds.len();
+    let n = declared.claim_seeds().len();
     let mut caveats = Vec::new();
     let verdicts: BTreeSet<Verdict> =
         sections.iter().flat_map(|s| &s.rows).filter_map(|row| row.verdict).collect();
@@ -70,6 +83,12 @@ pub(super) fn of(input: &Input, sections: &[Section], runs: &[RunRow]) -> Vec<St
              never run might have been the worst."
                 .to_owned(),
         );
+    }
+    if !declared.win.tuning_seeds.is_empty() {
+        caveats.push(format!(
+            "Configs were chosen on {}: in no mean and no claim.",
+            words::seeds(&declared.win.tuning_seeds)
+        ));
     }
     if n == 1 {
         caveats.push(

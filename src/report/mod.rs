@@ -9,6 +9,7 @@
 //! with its own Holm correction.
 
 mod align;
+mod amended;
 mod arm;
 mod build;
 mod caveats;
@@ -48,5 +49,5 @@ pub use require::Requirement;
 pub use reruns::{RerunNoise, Reruns};
 pub use tex::tex;
 pub use text::text;
-pub use verdict::{Case, Decision, LEVEL, Verdict, decide};
+pub use verdict::{Case, Decision, LEVEL, RECORD_LEVEL, Verdict, decide};
 pub use write::{Format, json, write, write_all, write_tree};

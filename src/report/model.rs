@@ -40,7 +40,7 @@ impl Report {
 pub struct Experiment {
     /// Experiment name.
     pub name: String,
-    /// Declared seeds.
+    /// Declared seeds but those that configs were chosen on, which `win` has.
     pub seeds: Vec<u64>,
     /// 1 (sample) or 0 (population): the divisor of every std is n - ddof.
     pub std_ddof: u8,
@@ -203,7 +203,8 @@ pub struct Cell {
     pub ci_high: Option<f64>,
     /// Two-sided p of the paired t test on nll, not corrected.
     pub p_paired: Option<f64>,
-    /// The same after Holm's correction over the configs compared in this column.
+    /// p of the rule's test after Holm's correction over the configs compared in this column: of
+    /// `p_paired`, or with rule `record` one-sided of the stated gain.
     pub p_holm: Option<f64>,
     /// Two-sided p of the exact sign-flip test on nll, not corrected.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::column::Column;
 use super::model::{Experiment, RunRow, Section};
-use super::verdict::{LEVEL, effective_rule};
+use super::verdict::{LEVEL, RECORD_LEVEL, effective_rule};
 use super::words;
 use crate::results::{Rule, WinRule};
 use crate::stats::{ClaimRule, Setting, claim_rates, correlation};
@@ -63,7 +63,16 @@ impl Operating {
 /// A rule as it is simulated.
 pub(super) fn claim_rule(rule: Rule, win: &WinRule, ddof: u8, comparisons: usize) -> ClaimRule {
     match rule {
-        Rule::Ci => ClaimRule::Interval { level: LEVEL, comparisons },
+        Rule::Ci => {
+            let level = 1.0 - (1.0 - LEVEL) / win.num_looks() as f64;
+            ClaimRule::Interval { level, comparisons }
+        }
+        // One-sided at its level is the two-sided interval at twice that. The margin would make both
+        // rates smaller; in standard deviations it is not known before the results.
+        Rule::Record => {
+            let level = 1.0 - 2.0 * (1.0 - RECORD_LEVEL) / win.num_looks() as f64;
+            ClaimRule::Interval { level, comparisons }
+        }
         Rule::Auto | Rule::Seeds => ClaimRule::Seeds {
             max_std_over_gap: win.max_std_over_gap,
             better: (win.min_seeds_better.num, win.min_seeds_better.den),

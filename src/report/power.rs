@@ -131,19 +131,10 @@ pub fn measured(experiment: &Experiment) -> Option<Measured> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::SeedShare;
 
     fn premises(rule: Rule) -> Premises {
         Premises {
-            win: WinRule {
-                rule,
-                primary_length: 16384,
-                transform: None,
-                guard: None,
-                max_std_over_gap: 0.5,
-                min_seeds_better: SeedShare { num: 2, den: 3 },
-                tie_margin_pct: None,
-            },
+            win: WinRule::new(rule, 16384),
             std_ddof: 1,
             comparisons: 1,
             std: Some(0.05),

@@ -3,14 +3,15 @@
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::amended::Amended;
 use super::arm::{Absence, Arm, Comparison, Outcome, compare};
 use super::build::{Index, Input};
 use super::column::Column;
 use super::model::{Cell, Row, Section};
-use super::verdict::{Case, Verdict, decide, hinges_on};
+use super::verdict::{Case, Decision, Verdict, decide, hinges_on, test_p};
 use super::words;
 use crate::results::{
-    Config, Declared, Entry, Evaluation, Lock, Point, Problem, Record, Status, changed_keys,
+    Config, Declared, Entry, Evaluation, Lock, Point, Problem, Record, Rule, Status, changed_keys,
 };
 use crate::stats::{PairedT, holm};
 
@@ -20,10 +21,14 @@ pub(super) struct SectionBuilder<'a> {
     point: &'a Point,
     protocols: BTreeSet<&'a str>,
     lengths: Vec<u64>,
+    /// The declared seeds but those that configs were chosen on.
+    seeds: Vec<u64>,
     /// As trained, then the transforms in declared order; the claim's even if undeclared.
     transforms: Vec<Option<&'a str>>,
     /// Chunks that native results have in common, by transform and length.
     chunks: BTreeMap<(Option<&'a str>, u64), u64>,
+    /// What was changed after results existed.
+    amended: Amended,
     /// Paths of the files that cannot be used.
     unusable: BTreeSet<&'a str>,
 }
@@ -45,8 +50,10 @@ impl<'a> SectionBuilder<'a> {
             point,
             protocols: point.compatible_protocols(input.lock.as_ref()),
             lengths: lengths.into_iter().collect(),
+            seeds: declared.claim_seeds(),
             transforms,
             chunks: BTreeMap::new(),
+            amended: Amended::of(input, point),
             unusable: input.listing.problems.iter().map(|p| p.path.as_str()).collect(),
         };
         builder.chunks = builder.common_chunks();
@@ -63,7 +70,7 @@ impl<'a> SectionBuilder<'a> {
     fn common_chunks(&self) -> BTreeMap<(Option<&'a str>, u64), u64> {
         let mut found: BTreeMap<(Option<&str>, u64), BTreeSet<u64>> = BTreeMap::new();
         for config in &self.point.configs {
-            for &seed in &self.input.declared.seeds {
+            for &seed in &self.seeds {
                 let Some(entry) = self.first(&config.name, seed) else { continue };
                 if self.whole_run_absence(config, &entry.record).is_some() {
                     continue;
@@ -126,7 +133,7 @@ impl<'a> SectionBuilder<'a> {
     }
 
     fn arm(&self, config: &Config, column: &Column) -> Arm {
-        let seeds = self.input.declared.seeds.iter();
+        let seeds = self.seeds.iter();
         let outcome = |&seed: &u64| (seed, self.outcome(config, seed, column));
         Arm { name: config.name.clone(), seeds: seeds.map(outcome).collect() }
     }
@@ -252,7 +259,7 @@ impl<'a> SectionBuilder<'a> {
             expression: config.expression.clone(),
             baseline: config.baseline.clone(),
             n: 0,
-            n_expected: self.input.declared.seeds.len(),
+            n_expected: self.seeds.len(),
             verdict: None,
             reason: String::new(),
             cells: Vec::with_capacity(self.lengths.len() * self.transforms.len()),
@@ -282,7 +289,7 @@ impl<'a> SectionBuilder<'a> {
             })
             .collect();
         let p_values: Vec<f64> =
-            compared.iter().flatten().filter_map(|(_, c)| c.paired.map(|t| t.p)).collect();
+            compared.iter().flatten().filter_map(|(_, c)| test_p(c, win)).collect();
         let family = compared.iter().flatten().count();
         let mut adjusted = holm(&p_values, family).into_iter();
         let primary = *column == Column::of_claim(win);
@@ -320,7 +327,7 @@ impl<'a> SectionBuilder<'a> {
                     }
                     return cell;
                 };
-                let p_holm = comparison.paired.and_then(|_| adjusted.next());
+                let p_holm = test_p(&comparison, win).and_then(|_| adjusted.next());
                 let ten_digits = |value: fn(&PairedT) -> f64| {
                     comparison.paired.map(|paired| words::ten_digits(value(&paired)))
                 };
@@ -342,8 +349,9 @@ impl<'a> SectionBuilder<'a> {
                     holm: p_holm.map(|p| (p, family)),
                     guard: guard.zip(guard_arms).map(|(g, at)| (g, &at[i], &at[baseline])),
                 };
-                let decision = decide(&case);
+                let mut decision = decide(&case);
                 cell.hinges_on = hinges_on(&case, decision.verdict, *std_ddof);
+                self.demote(&mut decision, &arm.name, &arms[baseline].name);
                 cell.verdict = Some(decision.verdict);
                 let hinges = hinges_words(&cell.hinges_on);
                 cell.reason = [decision.reason, hinges, origin_words(arm, &arms[baseline])]
@@ -356,10 +364,49 @@ impl<'a> SectionBuilder<'a> {
             .collect()
     }
 
+    /// Takes back what may not be claimed because of how the results came about: changes after results,
+    /// runs that the declaration hides.
+    fn demote(&self, decision: &mut Decision, config: &str, baseline: &str) {
+        let Decision { verdict, reason } = decision;
+        if !(verdict.is_claim() || *verdict == Verdict::Tie) {
+            return;
+        }
+        let hidden = (self.input.declared.win.rule == Rule::Record)
+            .then(|| self.undeclared_seeds(&[config, baseline]))
+            .filter(|seeds| !seeds.is_empty());
+        if let Some(seeds) = hidden {
+            *reason = format!(
+                "{reason}; but there are undeclared results of it or its baseline ({}): a record needs \
+                 all runs",
+                words::seeds(&seeds)
+            );
+            *verdict = Verdict::Incomplete;
+        } else if let Some(why) = self.amended.why([config, baseline]) {
+            *reason = format!("the rule says {verdict} ({reason}), but {why}");
+            *verdict = Verdict::Exploratory;
+        }
+    }
+
+    /// Seeds of these configs that have results and are neither declared nor tuning seeds.
+    fn undeclared_seeds(&self, configs: &[&str]) -> Vec<u64> {
+        let Declared { seeds, win, .. } = &self.input.declared;
+        let known = |seed: &u64| seeds.contains(seed) || win.tuning_seeds.contains(seed);
+        let found: BTreeSet<u64> = self
+            .index
+            .keys()
+            .filter(|(point, config, _)| {
+                *point == self.point.name.as_deref() && configs.contains(config)
+            })
+            .map(|(_, _, seed)| *seed)
+            .filter(|seed| !known(seed))
+            .collect();
+        found.into_iter().collect()
+    }
+
     /// Records whose frequencies are not those declared under their name.
     fn foreign_frequencies(&self, problems: &mut Vec<Problem>) {
         for config in &self.point.configs {
-            for &seed in &self.input.declared.seeds {
+            for &seed in &self.seeds {
                 let Some(Entry { record, path, .. }) = self.first(&config.name, seed) else {
                     continue;
                 };

@@ -1,5 +1,6 @@
 //! The report as a whole: every format from fixed records, and what must never be claimed.
 
+mod rules;
 mod transforms;
 
 use std::collections::BTreeMap;

@@ -59,6 +59,12 @@ pub fn seeds(seeds: &[u64]) -> String {
     format!("seed{} {}", if seeds.len() == 1 { "" } else { "s" }, list(seeds))
 }
 
+/// `seed 7 was` or `seeds 7, 8 were`.
+#[must_use]
+pub fn seeds_were(these: &[u64]) -> String {
+    format!("{} {}", seeds(these), if these.len() == 1 { "was" } else { "were" })
+}
+
 /// A value with ten significant digits: what special functions are good for on any platform.
 #[must_use]
 pub fn ten_digits(value: f64) -> f64 {

@@ -135,6 +135,49 @@ pub struct WinRule {
     /// TIE within so many percent of the perplexity; `None`: never.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tie_margin_pct: Option<f64>,
+    /// Rule `record`: the gain in mean log-perplexity to be exceeded, nats a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub min_gain: Option<f64>,
+    /// Seeds on which configs were chosen: in no mean and no claim.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuning_seeds: Vec<u64>,
+    /// Numbers of seeds at which results are looked at, each at its share of the level.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub looks: Vec<u32>,
+}
+
+impl WinRule {
+    /// A rule as it is where a spec says nothing more of it; without a guard.
+    #[must_use]
+    pub fn new(rule: Rule, primary_length: u64) -> Self {
+        Self {
+            rule,
+            primary_length,
+            transform: None,
+            guard: None,
+            max_std_over_gap: 0.5,
+            min_seeds_better: SeedShare { num: 2, den: 3 },
+            tie_margin_pct: None,
+            min_gain: None,
+            tuning_seeds: Vec::new(),
+            looks: Vec::new(),
+        }
+    }
+
+    /// How many looks share the level.
+    #[must_use]
+    pub fn num_looks(&self) -> usize {
+        self.looks.len().max(1)
+    }
+}
+
+impl Declared {
+    /// The declared seeds but those that configs were chosen on.
+    #[must_use]
+    pub fn claim_seeds(&self) -> Vec<u64> {
+        let tuning = &self.win.tuning_seeds;
+        self.seeds.iter().copied().filter(|seed| !tuning.contains(seed)).collect()
+    }
 }
 
 /// Which win rule applies.
@@ -147,6 +190,8 @@ pub enum Rule {
     Seeds,
     /// Paired interval of log-perplexity, Holm-corrected.
     Ci,
+    /// A stated gain exceeded at p < 0.01, Holm-corrected, with all runs supplied.
+    Record,
 }
 
 impl Rule {
@@ -157,6 +202,7 @@ impl Rule {
             Self::Auto => "auto",
             Self::Seeds => "seeds",
             Self::Ci => "ci",
+            Self::Record => "record",
         }
     }
 }

@@ -352,6 +352,16 @@ fn win_changes(changes: &mut Vec<String>, old: &WinRule, new: &WinRule) {
         win.tie_margin_pct.map_or("none".to_owned(), |margin| format!("{margin} %"))
     };
     value_change(changes, "win rule, tie_margin_pct", &tie(old), &tie(new));
+    let gain = |win: &WinRule| win.min_gain.map_or("none".to_owned(), |gain| gain.to_string());
+    value_change(changes, "win rule, min_gain", &gain(old), &gain(new));
+    let list = |numbers: Vec<String>| match numbers.is_empty() {
+        true => "none".to_owned(),
+        false => numbers.join(", "),
+    };
+    let tuning = |win: &WinRule| list(win.tuning_seeds.iter().map(u64::to_string).collect());
+    value_change(changes, "win rule, tuning_seeds", &tuning(old), &tuning(new));
+    let looks = |win: &WinRule| list(win.looks.iter().map(u32::to_string).collect());
+    value_change(changes, "win rule, looks", &looks(old), &looks(new));
 }
 
 fn value_change<T: Display + PartialEq>(changes: &mut Vec<String>, what: &str, old: &T, new: &T) {

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Config, Declared, Evaluation, Frequencies, Guard, Point, Record, Rule, SeedShare, Status,
-    Training, WinRule,
+    Config, Declared, Evaluation, Frequencies, Guard, Point, Record, Rule, Status, Training,
+    WinRule,
 };
 
 pub(crate) const GEO: &str = "geo_500k";
@@ -33,13 +33,8 @@ pub(crate) fn declared() -> Declared {
         report_lengths: vec![2048, 16384],
         std_ddof: 1,
         win: WinRule {
-            rule: Rule::Auto,
-            primary_length: 16384,
-            transform: None,
             guard: Some(Guard { length: 2048, max_worse_pct: 1.0 }),
-            max_std_over_gap: 0.5,
-            min_seeds_better: SeedShare { num: 2, den: 3 },
-            tie_margin_pct: None,
+            ..WinRule::new(Rule::Auto, 16384)
         },
     }
 }

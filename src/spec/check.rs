@@ -8,7 +8,7 @@ use super::node::Node;
 use super::types::{Config, Freq, Spec};
 use super::walk::nearest;
 use crate::diag::{Diagnostic, Place};
-use crate::results::SeedShare;
+use crate::results::{Rule, SeedShare};
 
 /// Runs every rule on one rendered document. `complete` is false while the structure is broken:
 /// keys that seem to be missing may then be the misspelt ones.
@@ -362,6 +362,52 @@ fn report_lengths(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
             Diagnostic::error("spec::bad-share", reason)
                 .at(document.place_of(&["report", "win", "min_seeds_better"]), "not a share")
                 .help("write a fraction of at most 1 in quotes: \"2/3\""),
+        );
+    }
+    win_rule(document, spec, found);
+}
+
+/// What a win rule needs besides its own keys.
+fn win_rule(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
+    let win = &spec.report.win;
+    let place = |key: &str| document.place_of(&["report", "win", key]);
+    let is_record = win.rule == Some(Rule::Record);
+    let refuse = |message: &str, key: &str, label: &str| {
+        Diagnostic::error("spec::win-rule", message.to_owned()).at(place(key), label)
+    };
+    if is_record && win.min_gain.is_none() {
+        found.push(
+            refuse("rule \"record\" has no `min_gain`", "rule", "asks for a stated gain")
+                .help("say by how many nats a token a record must be beaten: min_gain = 0.005"),
+        );
+    }
+    if !is_record && win.min_gain.is_some() {
+        found.push(
+            refuse("`min_gain` belongs to rule \"record\"", "min_gain", "has no effect")
+                .help("set rule = \"record\", or drop it"),
+        );
+    }
+    let seeds = spec.experiment.seeds.as_deref().unwrap_or_default();
+    let tuning = win.tuning_seeds.as_deref().unwrap_or_default();
+    let left = seeds.iter().filter(|seed| !tuning.contains(seed)).count();
+    if !seeds.is_empty() && left == 0 {
+        found.push(
+            refuse("every seed is a tuning seed", "tuning_seeds", "nothing is left to claim on")
+                .help("add seeds to [experiment] seeds that no config was chosen on"),
+        );
+    }
+    let looks = win.looks.as_deref().unwrap_or_default();
+    let rising = looks.windows(2).all(|pair| pair[0] < pair[1]);
+    if !rising {
+        found.push(refuse("`looks` do not rise", "looks", "out of order"));
+    } else if !looks.is_empty() && left > 0 && !looks.contains(&(left as u32)) {
+        found.push(
+            refuse(
+                &format!("{left} seeds are none of the declared looks"),
+                "looks",
+                "the numbers of seeds at which a claim may be made",
+            )
+            .help("have as many seeds as a look says; tuning seeds do not count"),
         );
     }
 }

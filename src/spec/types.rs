@@ -275,8 +275,19 @@ pub struct Report {
 #[derive(Debug, Clone, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct Win {
-    /// "seeds" for few seeds, "ci" for many, "auto" chooses by their number. Default: "auto".
+    /// "seeds" for few seeds, "ci" for many, "auto" chooses by their number; "record" asks for a stated
+    /// gain at p < 0.01 and for all runs. Default: "auto".
     pub rule: Option<Rule>,
+    /// Rule "record": the gain in mean log-perplexity to be exceeded, in nats a token.
+    #[schemars(range(min = 0, max = 100))]
+    pub min_gain: Option<f64>,
+    /// Seeds on which configs were chosen: in no mean and no claim. Default: none.
+    #[schemars(inner(range(min = 0)), extend("uniqueItems" = true))]
+    pub tuning_seeds: Option<Vec<u64>>,
+    /// Numbers of seeds at which the results are looked at, ascending, each at its share of the level.
+    /// Seeds may then be added from one look to the next without losing the claim.
+    #[schemars(inner(range(min = 2, max = 10_000)), extend("uniqueItems" = true))]
+    pub looks: Option<Vec<u32>>,
     /// The length at which the claim is made. Default: the longest.
     #[schemars(range(min = 2, max = 16_777_216))]
     pub primary_length: Option<u64>,

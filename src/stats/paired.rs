@@ -18,10 +18,37 @@ pub struct PairedT {
     pub t: f64,
     /// Two-sided p of "the mean difference is zero".
     pub p: f64,
+    /// Level of the interval.
+    pub level: f64,
     /// Lower end of the interval of the mean difference.
     pub low: f64,
     /// Upper end of the interval of the mean difference.
     pub high: f64,
+}
+
+impl PairedT {
+    /// One-sided p of "the mean difference is at most `margin`": Student's t test of the differences less
+    /// the margin. The other direction is that of the negated test.
+    #[must_use]
+    pub fn beyond(&self, margin: f64) -> f64 {
+        if self.t.is_infinite() || self.mean == 0.0 && self.low == self.high {
+            return if self.mean > margin { 0.0 } else { 1.0 };
+        }
+        let student = StudentsT::new(0.0, 1.0, self.df as f64).expect("df is at least 1");
+        // A mean of zero has t = 0, so the error comes from the interval's width.
+        let std_error = if self.t == 0.0 {
+            (self.high - self.low) / 2.0 / student.inverse_cdf(f64::midpoint(1.0, self.level))
+        } else {
+            self.mean / self.t
+        };
+        student.sf((self.mean - margin) / std_error)
+    }
+
+    /// The same test of the negated differences.
+    #[must_use]
+    pub fn negated(&self) -> Self {
+        Self { mean: -self.mean, t: -self.t, low: -self.high, high: -self.low, ..*self }
+    }
 }
 
 /// The paired t test and the interval of the mean difference at `level` (0.95 for 95 %).
@@ -44,13 +71,13 @@ pub fn paired_t(differences: &[f64], level: f64) -> Option<PairedT> {
     let df = n - 1;
     if std_error == 0.0 {
         let (t, p) = if mean == 0.0 { (0.0, 1.0) } else { (mean.signum() * f64::INFINITY, 0.0) };
-        return Some(PairedT { n, df, mean, t, p, low: mean, high: mean });
+        return Some(PairedT { n, df, mean, t, p, level, low: mean, high: mean });
     }
     let student = StudentsT::new(0.0, 1.0, df as f64).expect("df is at least 1");
     let t = mean / std_error;
     let half_width = student.inverse_cdf(f64::midpoint(1.0, level)) * std_error;
     let p = (2.0 * student.sf(t.abs())).min(1.0);
-    Some(PairedT { n, df, mean, t, p, low: mean - half_width, high: mean + half_width })
+    Some(PairedT { n, df, mean, t, p, level, low: mean - half_width, high: mean + half_width })
 }
 
 #[cfg(test)]

@@ -32,6 +32,10 @@ fn tests_of_pairs_are_scipys() {
         ] {
             close(what, got, want);
         }
+        for (margin, want) in [0.0, 0.1, -0.3].into_iter().zip(numbers(&pair["beyond"])) {
+            close("beyond", test.beyond(margin), want);
+        }
+        close("below", test.negated().beyond(0.1), pair["below"].as_f64().unwrap());
         let test = welch_t(&a, &b, 0.95).expect("two or more");
         let want = numbers(&pair["welch"]);
         for (what, got, want) in [

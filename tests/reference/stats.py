@@ -61,6 +61,8 @@ def pair(a, b):
         "sign_test": stats.binomtest(above, nonzero).pvalue,
         "wilcoxon": signed_ranks(d) if ties or len(d) <= 12 else stats.wilcoxon(d, method="exact").pvalue,
         "dz": d.mean() / d.std(ddof=1),
+        "beyond": [stats.ttest_1samp(d, m, alternative="greater").pvalue for m in (0., .1, -.3)],
+        "below": stats.ttest_1samp(d, -.1, alternative="less").pvalue,
     }
     if len(d) <= 12:
         out["sign_flip"] = flips(d)

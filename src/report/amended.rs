@@ -1,0 +1,86 @@
+//! What was changed after results existed: claims that rest on it are exploratory.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::build::Input;
+use super::words;
+use crate::results::{Config, Declared, Point};
+
+/// Why claims under a declaration are exploratory.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Amended {
+    /// Of every config.
+    all: Vec<String>,
+    /// Of single configs.
+    configs: BTreeMap<String, String>,
+}
+
+impl Amended {
+    /// Compares the declaration at hand with the last that stood before there were results.
+    pub fn of(input: &Input, point: &Point) -> Self {
+        let Some(before) = before_results(input) else { return Self::default() };
+        let now = &input.declared;
+        let mut amended = Self::default();
+        amended.all.extend(seeds(before, now));
+        if before.win != now.win || before.std_ddof != now.std_ddof {
+            amended.all.push("the win rule was changed after results existed".to_owned());
+        }
+        if let Some(old) = before.point(point.name.as_deref()) {
+            for config in &point.configs {
+                let was = old.configs.iter().find(|was| was.name == config.name);
+                let other = |was: &Config| was.baseline != config.baseline;
+                let why = match was {
+                    None => "was added",
+                    Some(was) if was.vec_id != config.vec_id => "was given other frequencies",
+                    Some(was) if other(was) => "was given another baseline",
+                    Some(_) => continue,
+                };
+                let why = format!("{} {why} after results existed", config.name);
+                amended.configs.insert(config.name.clone(), why);
+            }
+        }
+        amended
+    }
+
+    /// Why a claim about these configs is exploratory; `None` if nothing speaks against it.
+    pub fn why(&self, configs: [&str; 2]) -> Option<String> {
+        let own = configs.iter().filter_map(|config| self.configs.get(*config));
+        let why: BTreeSet<&String> = self.all.iter().chain(own).collect();
+        (!why.is_empty()).then(|| words::list(why))
+    }
+}
+
+/// The last declaration that stood before there were results; `None` if the one at hand is it.
+fn before_results(input: &Input) -> Option<&Declared> {
+    let lock = input.lock.as_ref()?;
+    let mut before = &lock.declared;
+    for amendment in &lock.amendments {
+        if amendment.after_results {
+            return Some(before);
+        }
+        before = &amendment.declared;
+    }
+    // What is not on record yet comes after whatever is there.
+    (!input.listing.entries.is_empty()).then_some(before)
+}
+
+/// Seeds added or removed, but for those that a declared look allows.
+fn seeds(before: &Declared, now: &Declared) -> Option<String> {
+    let (old, new) = (before.claim_seeds(), now.claim_seeds());
+    let without = |these: &[u64], others: &[u64]| -> Vec<u64> {
+        these.iter().copied().filter(|seed| !others.contains(seed)).collect()
+    };
+    let (added, removed) = (without(&new, &old), without(&old, &new));
+    if !removed.is_empty() {
+        return Some(format!("{} removed after results existed", words::seeds_were(&removed)));
+    }
+    let allowed = u32::try_from(new.len()).is_ok_and(|n| before.win.looks.contains(&n));
+    if added.is_empty() || allowed {
+        return None;
+    }
+    let looks = match before.win.looks.as_slice() {
+        [] => "no looks were declared".to_owned(),
+        looks => format!("the declared looks are at {} seeds", words::list(looks)),
+    };
+    Some(format!("{} added after results existed and {looks}", words::seeds_were(&added)))
+}

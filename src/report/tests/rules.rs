@@ -1,0 +1,146 @@
+//! What win rules make of results that came about in the wrong way: added seeds, changed rules, hidden
+//! runs, seeds that configs were chosen on.
+
+use super::*;
+use crate::results::Rule;
+
+const AFTER: &str = "2026-01-05T00:00:00Z";
+
+/// Native results of two configs at both report lengths: a clear win of HYBRID.
+fn results(seeds: &[u64]) -> Vec<Entry> {
+    let of = |config: &str, at: f64| {
+        let one = move |&seed: &u64| {
+            let wobble = 0.01 * (seed % 7) as f64;
+            let ppl = [(2048, 6.8 - at / 10.0), (16384, 18.0 - at + wobble)];
+            entry(1, record(config, seed, &ppl))
+        };
+        seeds.iter().map(one).collect::<Vec<_>>()
+    };
+    [of(GEO, 0.0), of(HYBRID, 1.0)].concat()
+}
+
+fn two_configs(seeds: &[u64]) -> Declared {
+    let mut declared = declared();
+    declared.seeds = seeds.to_vec();
+    declared.points[0].configs = [GEO, HYBRID].map(|name| config(name, GEO, seeds)).to_vec();
+    declared
+}
+
+/// The report of `now` where `frozen` stood before the results.
+fn after(frozen: &Declared, now: &Declared, recorded: bool, entries: Vec<Entry>) -> Report {
+    let mut lock = Lock::freeze(frozen.clone(), DATE);
+    if recorded {
+        lock.amendments.extend(lock.amend(now, AFTER, true));
+    }
+    let listing = Listing { entries, problems: Vec::new() };
+    Report::build(&[Input { declared: now.clone(), lock: Some(lock), listing }])
+}
+
+fn said(report: &Report) -> (Verdict, String) {
+    let row = row(report, HYBRID);
+    (row.verdict.unwrap(), row.reason.clone())
+}
+
+#[test]
+fn seeds_added_after_results_make_a_claim_exploratory_unless_the_look_was_declared() {
+    let (three, five) = ([1, 2, 3], [1, 2, 3, 4, 5]);
+    let frozen = two_configs(&three);
+    assert_eq!(said(&after(&frozen, &frozen, false, results(&three))).0, Verdict::Win);
+    for recorded in [true, false] {
+        let (verdict, reason) =
+            said(&after(&frozen, &two_configs(&five), recorded, results(&five)));
+        assert_eq!(verdict, Verdict::Exploratory);
+        assert!(reason.starts_with("the rule says WIN ("), "{reason}");
+        assert!(reason.contains("seeds 4, 5 were added after results existed"), "{reason}");
+        assert!(reason.contains("no looks were declared"), "{reason}");
+    }
+    // Declared looks: at one of them the claim stands, with less of the level; elsewhere it does not.
+    let with_looks = |seeds: &[u64]| {
+        let mut declared = two_configs(seeds);
+        declared.win.looks = vec![3, 5];
+        declared
+    };
+    let report = after(&with_looks(&three), &with_looks(&five), true, results(&five));
+    assert_eq!(said(&report).0, Verdict::Win);
+    assert!(report.experiments[0].rule.contains("Looks were declared at 3, 5 seeds"));
+    let four = [1, 2, 3, 4];
+    let (verdict, reason) =
+        said(&after(&with_looks(&three), &with_looks(&four), true, results(&four)));
+    assert_eq!(verdict, Verdict::Exploratory);
+    assert!(reason.contains("the declared looks are at 3, 5 seeds"), "{reason}");
+    // Before there were results anything may be changed.
+    let mut lock = Lock::freeze(frozen.clone(), DATE);
+    lock.amendments.extend(lock.amend(&two_configs(&five), AFTER, false));
+    let listing = Listing { entries: results(&five), problems: Vec::new() };
+    let input = Input { declared: two_configs(&five), lock: Some(lock), listing };
+    assert_eq!(said(&Report::build(&[input])).0, Verdict::Win);
+}
+
+#[test]
+fn rules_configs_and_removed_seeds_are_no_better() {
+    let seeds = [1, 2, 3];
+    let frozen = two_configs(&seeds);
+    let mut other_rule = frozen.clone();
+    other_rule.win.max_std_over_gap = 0.9;
+    let (verdict, reason) = said(&after(&frozen, &other_rule, true, results(&seeds)));
+    assert_eq!(verdict, Verdict::Exploratory);
+    assert!(reason.contains("the win rule was changed after results existed"), "{reason}");
+    // A seed that does not fit is not dropped.
+    let (verdict, reason) = said(&after(&frozen, &two_configs(&[1, 2]), true, results(&seeds)));
+    assert_eq!(verdict, Verdict::Exploratory);
+    assert!(reason.contains("seed 3 was removed"), "{reason}");
+    // Of an added config the claim is exploratory, of the others it stands.
+    let mut more = frozen.clone();
+    more.points[0].configs.push(config(ANCHORED, GEO, &seeds));
+    let mut entries = results(&seeds);
+    let copies = |e: &Entry| record(ANCHORED, e.record.seed, &[(2048, 6.7), (16384, 16.9)]);
+    let added: Vec<Entry> = entries[..3].iter().map(|e| entry(1, copies(e))).collect();
+    entries.extend(added);
+    let report = after(&frozen, &more, true, entries);
+    assert_eq!(said(&report).0, Verdict::Win);
+    let row = row(&report, ANCHORED);
+    assert_eq!(row.verdict, Some(Verdict::Exploratory));
+    assert!(row.reason.contains("was added after results existed"), "{}", row.reason);
+}
+
+#[test]
+fn a_record_needs_the_stated_gain_all_runs_and_other_seeds_than_those_it_was_tuned_on() {
+    let seeds = [1, 2, 3, 4, 5, 6];
+    let record_rule = |min_gain: f64, tuning: &[u64]| {
+        let mut declared = two_configs(&seeds);
+        declared.win.rule = Rule::Record;
+        declared.win.min_gain = Some(min_gain);
+        declared.win.tuning_seeds = tuning.to_vec();
+        declared
+    };
+    // The gain is ln(18/17) = 0.0572 nats, the same for every seed within 0.0002.
+    let report = |declared: &Declared, entries| one(declared.clone(), entries);
+    let won = report(&record_rule(0.05, &[]), results(&seeds));
+    assert_eq!(said(&won).0, Verdict::Win, "{}", said(&won).1);
+    assert!(said(&won).1.contains("for more than 0.05 nats"), "{}", said(&won).1);
+    assert!(won.experiments[0].rule.contains("by more than 0.05 nats at p < 0.01"));
+    let (verdict, reason) = said(&report(&record_rule(0.06, &[]), results(&seeds)));
+    assert_eq!(verdict, Verdict::Inconclusive);
+    assert!(reason.contains("the rule asks for less than 0.01"), "{reason}");
+    // The other way round: a loss.
+    let mut swapped = record_rule(0.05, &[]);
+    for config in &mut swapped.points[0].configs {
+        config.baseline = HYBRID.to_owned();
+    }
+    let lost = report(&swapped, results(&seeds));
+    assert_eq!(row(&lost, GEO).verdict, Some(Verdict::Loss));
+
+    // A seed that was run and is not declared.
+    let (verdict, reason) =
+        said(&report(&record_rule(0.05, &[]), results(&[1, 2, 3, 4, 5, 6, 99])));
+    assert_eq!(verdict, Verdict::Incomplete);
+    assert!(reason.contains("seed 99"), "{reason}");
+
+    // Tuning seeds are in no mean and no claim, wherever they are declared.
+    let tuned = report(&record_rule(0.05, &[1, 99]), results(&[1, 2, 3, 4, 5, 6, 99]));
+    let row = row(&tuned, HYBRID);
+    assert_eq!((row.n, row.n_expected, row.verdict), (5, 5, Some(Verdict::Win)));
+    assert_eq!(tuned.experiments[0].seeds, [2, 3, 4, 5, 6]);
+    let caveats = tuned.experiments[0].caveats.concat();
+    assert!(caveats.contains("Configs were chosen on seeds 1, 99"), "{caveats}");
+}
