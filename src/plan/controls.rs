@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::freqs::{ResolvedConfig, likewise};
+use super::freqs::{Grouped, ResolvedConfig, likewise};
 use crate::diag::{Diagnostic, Place};
 use crate::spec::node::Node;
 
@@ -63,6 +63,40 @@ pub fn base_confounded(document: &Node, configs: &[ResolvedConfig], found: &mut 
             .help(format!("add one, so that each can be told apart:\n{lines}"));
         found.push(likewise(diagnostic, &users[1..]));
     }
+}
+
+/// Refuses every config of another shape than `geo` whose baseline is not a plain `geo` of its own
+/// bases (`control = "same-theta"`). Sets without a base have nothing to share.
+pub fn same_theta(document: &Node, configs: &[ResolvedConfig], found: &mut Vec<Diagnostic>) {
+    let by_name: BTreeMap<&str, &ResolvedConfig> =
+        configs.iter().map(|config| (config.name.as_str(), config)).collect();
+    let geo = |config: &ResolvedConfig| config.freq.used().all(|set| is_plain_geo(&set.expression));
+    let mut refused = Grouped::default();
+    for (i, config) in configs.iter().enumerate().filter(|(_, config)| !geo(config)) {
+        let Some(baseline) = by_name.get(config.baseline.as_str()) else { continue };
+        let (own, its) = (config.freq.thetas(), baseline.freq.thetas());
+        if baseline.name != config.name && geo(baseline) && own.iter().all(|t| its.contains(t)) {
+            continue;
+        }
+        let Some(theta) = own.iter().find(|theta| !its.contains(theta)).or(own.first()) else {
+            continue;
+        };
+        let theta = short(*theta);
+        let message = if baseline.name == config.name {
+            "it is compared with itself, not with a geo of its own theta".to_owned()
+        } else {
+            format!("its baseline `{}` is no geo(theta={theta})", baseline.name)
+        };
+        let place = document.place_of(&["config", &i.to_string(), "freq"]);
+        let diagnostic = Diagnostic::error("spec::control", message)
+            .at(place, "control = \"same-theta\" asks for one")
+            .help(format!(
+                "add a config with freq = \"geo(theta={theta})\" and name it here: baseline = \"geo_{theta}\" (a \
+                 template in a sweep: baseline = \"geo_{{{{ theta }}}}\")"
+            ));
+        refused.add(&config.name, diagnostic);
+    }
+    found.extend(refused.told());
 }
 
 /// Warns of configs on a grid that neither their baseline nor any plain `geo` is on: all their

@@ -11,7 +11,7 @@ use crate::diag::{Diagnostic, Place, Severity};
 use crate::freq::{self, Context, FrequencySet};
 use crate::spec::load;
 use crate::spec::node::Node;
-use crate::spec::types::{self, Freq, Spec};
+use crate::spec::types::{self, Control, Freq, Spec};
 use crate::{eval, model, train};
 
 /// A named frequency set with what it is compared to.
@@ -98,7 +98,10 @@ pub fn configs(
     same_sets(document, &resolved, found);
     // A control may be among what is not complete.
     if complete {
-        controls::base_confounded(document, &resolved, found);
+        match spec.experiment.control {
+            Some(Control::SameTheta) => controls::same_theta(document, &resolved, found),
+            None => controls::base_confounded(document, &resolved, found),
+        }
         controls::grids_differ(document, &resolved, found);
     }
     transforms::without_effect(document, &transforms, &resolved, found);

@@ -61,8 +61,19 @@ pub struct Experiment {
     pub repeats: Option<u32>,
     /// The config that the others are compared with. Default: the first.
     pub baseline: Option<String>,
+    /// Fail the check unless every shape is compared with a `geo` of its own theta: a difference then
+    /// cannot come from the base. Default: a warning where no such `geo` is there.
+    pub control: Option<Control>,
     /// Fail the check if a protocol key differs from another spec's.
     pub hold_fixed: Option<HoldFixed>,
+}
+
+/// What every config must be compared with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Control {
+    /// A `geo` of the config's own theta.
+    SameTheta,
 }
 
 /// `hold_fixed = { as = "3cfg_3seed.toml", except = ["model"] }`.
