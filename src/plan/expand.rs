@@ -1,12 +1,16 @@
 //! From a merged document to one plain document a sweep point: sweeps carried out, templates
 //! rendered, configs written out.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value as Json;
 
 use super::sweep::{Row, Sweep};
 use super::template::{Engine, Rendered, Vars, plain};
 use crate::diag::{Diagnostic, any_error};
+use crate::results::Swept;
 use crate::spec::node::{Entry, Node, Text, Value};
+use crate::spec::number;
 use crate::spec::schema::schema;
 use crate::spec::types::Spec;
 use crate::spec::walk::{Templates, walk};
@@ -23,6 +27,10 @@ pub struct PointDocument {
     pub document: Node,
     /// The same, typed.
     pub spec: Spec,
+    /// Keys and variables of the experiment-wide sweep that are numbers.
+    pub swept: BTreeMap<String, f64>,
+    /// Where in a sweep every config stands, in the order of the document.
+    pub config_swept: Vec<Option<Swept>>,
 }
 
 /// Expands a document. Findings may be warnings; points are complete only if none is an error.
@@ -63,20 +71,21 @@ pub fn expand(document: &Node, max_runs: u64) -> (Vec<PointDocument>, Vec<Diagno
         found.push(nothing_left(document.get("sweep"), "the experiment"));
     }
     for row in &rows {
-        let mut inner = Expander { engine: &engine, found: Vec::new() };
+        let mut inner = Expander { engine: &engine, found: Vec::new(), config_swept: Vec::new() };
         let name = (!sweep.is_empty()).then(|| point_name(row));
         let rendered = inner.point(document, row, config_nodes, &config_sweeps);
         let (json, structure) = walk(&rendered, &schema, Templates::Rendered);
         if !broken {
             inner.found.extend(structure);
         }
-        for diagnostic in inner.found {
+        for diagnostic in std::mem::take(&mut inner.found) {
             if !found.contains(&diagnostic) {
                 found.push(diagnostic);
             }
         }
         if let Ok(spec) = serde_json::from_value::<Spec>(without_nulls(json)) {
-            points.push(PointDocument { name, document: rendered, spec });
+            let (swept, config_swept) = (numbers(&row.vars), inner.config_swept);
+            points.push(PointDocument { name, document: rendered, spec, swept, config_swept });
         } else if !any_error(&found) {
             found.push(
                 Diagnostic::error("spec::internal", "the spec passed its schema but not its types")
@@ -230,9 +239,19 @@ fn point_name(row: &Row<'_>) -> String {
     parts.join(",")
 }
 
+/// The variables that are numbers, or texts of a number with its suffix.
+fn numbers(vars: &Vars) -> BTreeMap<String, f64> {
+    let of = |value: &Json| match value {
+        Json::String(text) => number::parse(text),
+        other => other.as_f64(),
+    };
+    vars.iter().filter_map(|(key, value)| Some((key.clone(), of(value)?))).collect()
+}
+
 struct Expander<'e> {
     engine: &'e Engine,
     found: Vec<Diagnostic>,
+    config_swept: Vec<Option<Swept>>,
 }
 
 impl Expander<'_> {
@@ -275,7 +294,7 @@ impl Expander<'_> {
 
     fn configs(&mut self, configs: &[Node], sweeps: &[Sweep<'_>], vars: &Vars) -> Vec<Node> {
         let mut all = Vec::new();
-        for (config, sweep) in configs.iter().zip(sweeps) {
+        for (table, (config, sweep)) in (0..).zip(configs.iter().zip(sweeps)) {
             let rows = match sweep.rows(self.engine) {
                 Ok(rows) => rows,
                 Err(diagnostic) => {
@@ -287,6 +306,8 @@ impl Expander<'_> {
                 self.found.push(nothing_left(config.get("sweep"), "a config"));
             }
             for row in rows {
+                let values = numbers(&row.vars);
+                self.config_swept.push((!values.is_empty()).then_some(Swept { table, values }));
                 let mut own = vars.clone();
                 own.extend(row.vars);
                 let entries = config.entries().iter().filter(|e| e.key != "sweep").map(|e| {

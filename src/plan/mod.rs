@@ -231,18 +231,21 @@ impl Plan {
         let lengths = &self.points[0].resolved.protocol.eval.lengths;
         let points = self.points.iter().map(|point| {
             let protocol = &point.resolved.protocol;
-            let configs = point.resolved.configs.iter().map(|config| results::Config {
-                name: config.name.clone(),
-                baseline: config.baseline.clone(),
-                expression: config.freq.expression.clone(),
-                expr_id: config.freq.expr_id.clone(),
-                vec_id: config.freq.vec_id.clone(),
-                train_ids: self
-                    .seeds
-                    .iter()
-                    .map(|&seed| point.identity.train_id(&config.freq.vec_id, seed))
-                    .collect(),
-            });
+            let swept = point.resolved.config_swept.iter();
+            let configs =
+                point.resolved.configs.iter().zip(swept).map(|(config, swept)| results::Config {
+                    swept: swept.clone(),
+                    name: config.name.clone(),
+                    baseline: config.baseline.clone(),
+                    expression: config.freq.expression.clone(),
+                    expr_id: config.freq.expr_id.clone(),
+                    vec_id: config.freq.vec_id.clone(),
+                    train_ids: self
+                        .seeds
+                        .iter()
+                        .map(|&seed| point.identity.train_id(&config.freq.vec_id, seed))
+                        .collect(),
+                });
             let chunks = protocol.eval.lengths.iter().map(|&l| (l, protocol.eval.chunks));
             results::Point {
                 name: point.resolved.name.clone(),
@@ -253,6 +256,7 @@ impl Plan {
                 training: point.identity.training.clone(),
                 evaluation: point.identity.evaluation.clone(),
                 configs: configs.collect(),
+                swept: point.resolved.swept.clone(),
             }
         });
         Declared {

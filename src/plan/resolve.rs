@@ -1,12 +1,14 @@
 //! From a plain spec to a complete protocol with its configs: every default filled in, every
 //! expression evaluated.
 
+use std::collections::BTreeMap;
+
 use crate::data::OrderKind;
 use crate::data::{self, Source, Split, SplitKind};
 use crate::diag::Diagnostic;
 use crate::freq::RopeDtype;
 use crate::optim::Decay;
-use crate::results::{Guard, Rule, SeedShare, WinRule};
+use crate::results::{Guard, Rule, SeedShare, Swept, WinRule};
 use crate::spec::node::Node;
 use crate::spec::types::{Chunks, Spec, Tokenizer};
 use crate::spec::{check, files, load};
@@ -31,6 +33,10 @@ pub struct Resolved {
     pub rope_dtype: RopeDtype,
     /// The rendered document: where each value came from.
     pub document: Node,
+    /// Keys and variables of the experiment-wide sweep that are numbers.
+    pub swept: BTreeMap<String, f64>,
+    /// Where in a sweep each of `configs` stands.
+    pub config_swept: Vec<Option<Swept>>,
 }
 
 /// The win rule of a spec with its defaults. The guard's default length is the training length;
@@ -62,7 +68,7 @@ pub fn win_rule(spec: &Spec, seq_len: u64, lengths: &[u64]) -> WinRule {
 
 /// Resolves a point. `None` if something needed is missing; the findings say what.
 pub fn resolve(point: PointDocument, found: &mut Vec<Diagnostic>) -> Option<Resolved> {
-    let PointDocument { name, document, spec } = point;
+    let PointDocument { name, document, spec, swept, config_swept } = point;
     let model = model_config(&spec);
     let train = train_config(&spec);
     let mut eval = eval_config(&spec);
@@ -82,7 +88,7 @@ pub fn resolve(point: PointDocument, found: &mut Vec<Diagnostic>) -> Option<Reso
     steps(&document, &train, &data, found);
     let protocol = Protocol { model, init_from, data, train, eval };
     let rope_dtype = spec.model.rope_dtype.unwrap_or_default();
-    Some(Resolved { name, protocol, configs, rope_dtype, document })
+    Some(Resolved { name, protocol, configs, rope_dtype, document, swept, config_swept })
 }
 
 fn to_usize(n: u64) -> Option<usize> {

@@ -198,3 +198,25 @@ fn each_further_set_of_a_model_adds_its_tables_to_the_predicted_memory() {
         assert_eq!(peak(&kinds("LLG")), one);
     }
 }
+
+#[test]
+fn the_declaration_says_where_in_a_sweep_a_config_stands() {
+    let set = [
+        "config=[{name=\"geo\", freq=\"geo(theta=10k)\"}, \
+         {name=\"g{{ t }}\", freq=\"geo(theta={{ t }})\", sweep={grid={t=[\"100k\", 20000]}}}]"
+            .to_owned(),
+        "sweep={grid={\"schedule.lr\"=[1e-3, 2e-3]}}".to_owned(),
+    ];
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/tiny.toml");
+    let document = crate::spec::load::load(&path, &set).expect("the tiny spec");
+    let (checked, found) = check_document(&document, MAX_RUNS);
+    let checked = checked.unwrap_or_else(|| panic!("{found:?}"));
+    let declared =
+        Plan::new(checked, &mut crate::data::ContentHashes::default()).unwrap().declared();
+    let points: Vec<_> = declared.points.iter().map(|point| point.swept["schedule.lr"]).collect();
+    assert_eq!(points, [1e-3, 2e-3]);
+    let swept = |i: usize| declared.points[1].configs[i].swept.clone();
+    assert_eq!(swept(0), None);
+    let values = [1, 2].map(|i| swept(i).map(|s| (s.table, s.values["t"])));
+    assert_eq!(values, [Some((1, 1e5)), Some((1, 2e4))]);
+}

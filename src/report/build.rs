@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::model::{Change, Experiment, Report, RunRow, Section};
+use super::search::{self, Selection};
 use super::section::SectionBuilder;
 use super::{caveats, leaderboard, operating, reruns};
 use crate::results::{Declared, Entry, Evaluation, Listing, Lock, Record, Transform};
@@ -80,6 +81,16 @@ fn experiment(input: &Input) -> Experiment {
         runs,
     };
     experiment.operating = operating::of(&experiment);
+    experiment.caveats.extend(search::grid_edges(declared, &experiment.sections));
+    let claimed = operating::Claimed::of(&experiment);
+    let selections: Vec<_> = experiment
+        .sections
+        .iter()
+        .map(|section| Selection::of(&search::values(&claimed, section, &experiment.seeds)))
+        .collect();
+    for (section, selection) in experiment.sections.iter_mut().zip(selections) {
+        section.selection = selection;
+    }
     experiment
 }
 

@@ -2,6 +2,8 @@
 
 use super::build::Input;
 use super::model::{Experiment, Group, Leaderboard, Section, Standing, place};
+use super::operating::Claimed;
+use super::search::{self, Selection, Values};
 use super::section::by_mean;
 use crate::canonical;
 use crate::results::{Point, Transform, changed_keys, comparable_evaluation};
@@ -16,14 +18,17 @@ pub(super) fn build(inputs: &[Input], experiments: &[Experiment]) -> Option<Lead
     if inputs.len() < 2 {
         return None;
     }
-    let mut groups: Vec<(Key, Group)> = Vec::new();
+    let mut groups: Vec<(Key, Group, Values)> = Vec::new();
     for (input, experiment) in inputs.iter().zip(experiments) {
+        let claimed = Claimed::of(experiment);
         for (point, section) in input.declared.points.iter().zip(&experiment.sections) {
             let key = Key::of(point, section);
             let member = place(&experiment.name, section.point.as_deref());
             let entries = standings(experiment, section);
-            let same = groups.iter_mut().find(|(known, _)| known.is_same(&key));
-            if let Some((_, group)) = same {
+            let same = groups.iter_mut().find(|(known, ..)| known.is_same(&key));
+            let own = search::values(&claimed, section, &experiment.seeds);
+            if let Some((_, group, values)) = same {
+                values.extend(own);
                 group.members.push(member);
                 group.entries.extend(entries);
             } else {
@@ -31,14 +36,15 @@ pub(super) fn build(inputs: &[Input], experiments: &[Experiment]) -> Option<Lead
                     members: vec![member],
                     primary_length: section.primary_length,
                     primary_transform: key.transform.clone(),
+                    selection: None,
                     entries,
                 };
-                groups.push((key, group));
+                groups.push((key, group, own));
             }
         }
     }
-    let drift = groups.split_first().map_or(Vec::new(), |((first, group), others)| {
-        let differs = |(key, other): &(Key, Group)| {
+    let drift = groups.split_first().map_or(Vec::new(), |((first, group, _), others)| {
+        let differs = |(key, other, _): &(Key, Group, _)| {
             format!(
                 "{} against {}: {}",
                 other.members.join(", "),
@@ -48,7 +54,10 @@ pub(super) fn build(inputs: &[Input], experiments: &[Experiment]) -> Option<Lead
         };
         others.iter().map(differs).collect()
     });
-    let groups = groups.into_iter().map(|(_, group)| ranked(group)).collect();
+    let groups = groups
+        .into_iter()
+        .map(|(_, group, values)| ranked(Group { selection: Selection::of(&values), ..group }))
+        .collect();
     Some(Leaderboard { groups, drift })
 }
 

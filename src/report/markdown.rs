@@ -63,6 +63,9 @@ impl Out {
             let primary = escape(&group.primary_words());
             self.block(&format!("By mean perplexity at {primary}. {}", table::RANK_NOTE));
             self.table(&table::of_group(group));
+            if let Some(selection) = &group.selection {
+                self.block(&escape(&selection.words()));
+            }
         }
     }
 
@@ -153,6 +156,9 @@ impl Out {
         self.table(&table::of_section(section));
         let primary = escape(&section.primary().tokens());
         self.block(&format!("By mean perplexity at {primary}; a rank is no claim."));
+        if let Some(selection) = &section.selection {
+            self.block(&escape(&selection.words()));
+        }
         if !section.transforms.is_empty() {
             self.block(
                 "Columns with a name in brackets are evaluated with the trained frequencies \

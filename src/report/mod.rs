@@ -24,6 +24,7 @@ mod operating;
 pub mod power;
 mod require;
 mod reruns;
+mod search;
 mod section;
 mod table;
 #[cfg(test)]
@@ -47,6 +48,7 @@ pub use model::{
 };
 pub use require::Requirement;
 pub use reruns::{RerunNoise, Reruns};
+pub use search::Selection;
 pub use tex::tex;
 pub use text::text;
 pub use verdict::{Case, Decision, LEVEL, RECORD_LEVEL, Verdict, decide};

@@ -9,6 +9,7 @@ use super::column::Column;
 use super::detail::Detail;
 use super::operating::Operating;
 use super::reruns::Reruns;
+use super::search::Selection;
 use super::verdict::Verdict;
 use crate::results::{Problem, Status, Transform, WinRule};
 
@@ -107,6 +108,9 @@ pub struct Section {
     pub rows: Vec<Row>,
     /// Indices of `rows` by mean perplexity in the primary column; those without one last.
     pub ranking: Vec<usize>,
+    /// The best of many configs after shrinking; `None` with few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// Which declared results are not there.
     pub missing: Vec<String>,
     /// The training part of the protocol.
@@ -278,6 +282,9 @@ pub struct Group {
     /// as trained.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub primary_transform: Option<Transform>,
+    /// The best of many configs after shrinking; `None` with few.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub selection: Option<Selection>,
     /// By mean perplexity there; those without one last.
     pub entries: Vec<Standing>,
 }

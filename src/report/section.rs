@@ -245,6 +245,7 @@ impl<'a> SectionBuilder<'a> {
             primary_length: win.primary_length,
             primary_transform: win.transform.clone(),
             ranking: ranking(&rows),
+            selection: None,
             missing: missing(&columns),
             training: self.point.training.clone(),
             evaluation: self.point.evaluation.clone(),

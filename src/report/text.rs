@@ -30,6 +30,9 @@ pub fn text(report: &Report) -> String {
             out.push('\n');
             aligned(&mut out, &table::of_group(group));
             out.push('\n');
+            if let Some(selection) = &group.selection {
+                wrapped(&mut out, "", &selection.words());
+            }
         }
     }
     let combined = report.leaderboard.is_some();
@@ -43,6 +46,9 @@ pub fn text(report: &Report) -> String {
         if !combined {
             for section in &experiment.sections {
                 section_text(&mut out, experiment, section);
+                if let Some(selection) = &section.selection {
+                    wrapped(&mut out, "", &selection.words());
+                }
             }
             wrapped(&mut out, "rule: ", &experiment.rule);
             if let Some(operating) = &experiment.operating {

@@ -88,6 +88,9 @@ pub struct Point {
     pub evaluation: serde_json::Value,
     /// The configs, in the spec's order.
     pub configs: Vec<Config>,
+    /// Keys and variables of the experiment-wide sweep that are numbers, at this point.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub swept: BTreeMap<String, f64>,
 }
 
 /// A transform of the trained frequencies for evaluation.
@@ -114,6 +117,18 @@ pub struct Config {
     pub vec_id: String,
     /// Train ids by seed, in the order of the declared seeds.
     pub train_ids: Vec<String>,
+    /// What of it was swept; `None` if it is of no sweep.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub swept: Option<Swept>,
+}
+
+/// Where in a sweep a config stands.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Swept {
+    /// Which `[[config]]` table of the spec, from 0.
+    pub table: u32,
+    /// Its variables that are numbers.
+    pub values: BTreeMap<String, f64>,
 }
 
 /// The rule by which a win may be claimed.

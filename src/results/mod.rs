@@ -16,7 +16,7 @@ pub mod store;
 pub(crate) mod testing;
 
 pub use declared::{
-    Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, Transform, WinRule,
+    Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, Swept, Transform, WinRule,
 };
 pub use details::Details;
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};

@@ -27,6 +27,7 @@ pub(crate) fn declared() -> Declared {
             training: serde_json::json!({"schedule": {"lr": 6e-4, "seq_len": 2048}}),
             evaluation: serde_json::json!({"lengths": [2048], "slicing": "sequential"}),
             configs: [GEO, HYBRID, ANCHORED].map(|name| config(name, GEO, &seeds)).to_vec(),
+            swept: BTreeMap::new(),
         }],
         seeds,
         repeats: 1,
@@ -48,6 +49,7 @@ pub(crate) fn config(name: &str, baseline: &str, seeds: &[u64]) -> Config {
         expr_id: format!("expr-{name}"),
         vec_id: format!("vec-{name}"),
         train_ids: seeds.iter().map(|seed| format!("train-{name}-{seed}")).collect(),
+        swept: None,
     }
 }
 

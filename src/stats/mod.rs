@@ -12,6 +12,7 @@ mod paired;
 mod power;
 mod random;
 mod rerun;
+mod selection;
 mod summary;
 #[cfg(test)]
 mod tests;
@@ -25,5 +26,6 @@ pub use holm::holm;
 pub use paired::{PairedT, paired_t};
 pub use power::{ClaimRule, Rates, Setting, claim_rates, correlation, detectable, seeds_needed};
 pub use rerun::{RerunTest, rerun_test};
+pub use selection::{expected_best, kept_share};
 pub use summary::{Summary, mean, std, summarize};
 pub use welch::{WelchT, welch_t};

@@ -105,6 +105,9 @@ impl Page {
                 table::RANK_NOTE
             ));
             self.table(&table::of_group(group));
+            if let Some(selection) = &group.selection {
+                self.paragraph(&selection.words());
+            }
         }
     }
 
@@ -159,6 +162,9 @@ impl Page {
         self.add(&format!("<nav>{}</nav>", links.join("")));
         self.paragraph(&format!("{}.", table::caption(experiment, section)));
         self.table(&table::of_section(section));
+        if let Some(selection) = &section.selection {
+            self.paragraph(&selection.words());
+        }
         let primary = section.primary().tokens();
         self.heading(3, &link("verdicts"), &format!("Verdicts at {primary}"));
         let judged = section.ranking.iter().map(|&index| &section.rows[index]);

@@ -144,3 +144,35 @@ fn a_record_needs_the_stated_gain_all_runs_and_other_seeds_than_those_it_was_tun
     let caveats = tuned.experiments[0].caveats.concat();
     assert!(caveats.contains("Configs were chosen on seeds 1, 99"), "{caveats}");
 }
+
+#[test]
+fn the_best_at_the_end_of_a_swept_range_is_a_caveat() {
+    let seeds = [1, 2, 3];
+    let mut declared = two_configs(&seeds);
+    let names = ["h1", "h2", "h3"];
+    declared.points[0].configs = vec![config(GEO, GEO, &seeds)];
+    for (name, alpha) in names.into_iter().zip([0.1, 0.2, 0.3]) {
+        let values = BTreeMap::from([("alpha".to_owned(), alpha)]);
+        let swept = Some(crate::results::Swept { table: 1, values });
+        declared.points[0]
+            .configs
+            .push(crate::results::Config { swept, ..config(name, GEO, &seeds) });
+    }
+    let caveats = |ppl: [f64; 3]| {
+        let of = |(name, ppl): (&str, f64)| {
+            let one = move |&seed: &u64| {
+                entry(1, record(name, seed, &[(2048, 6.8), (16384, ppl + 0.001 * seed as f64)]))
+            };
+            seeds.iter().map(one).collect::<Vec<_>>()
+        };
+        let mut entries: Vec<Entry> = names.into_iter().zip(ppl).flat_map(of).collect();
+        entries.extend(of((GEO, 18.0)));
+        let report = one(declared.clone(), entries);
+        assert_eq!(report.experiments[0].sections[0].selection.as_ref().unwrap().candidates, 4);
+        report.experiments[0].caveats.join("; ")
+    };
+    assert!(
+        caveats([17.0, 16.5, 16.0]).contains("Grid edge: of alpha = 0.1, 0.2, 0.3 the best is 0.3")
+    );
+    assert!(!caveats([17.0, 16.0, 16.5]).contains("Grid edge"));
+}
