@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::verdict::LEVEL;
 use super::words;
-use crate::stats::{PairedT, Summary, dz, paired_t, sign_flip, summarize};
+use crate::stats::{Interval, PairedT, Summary, bca, dz, paired_t, sign_flip, summarize, welch_t};
 
 /// The declared seeds of a config in one column, each with its result or why there is none.
 #[derive(Debug, Clone, PartialEq)]
@@ -189,12 +189,19 @@ pub struct Comparison {
     pub sign_flip: Option<f64>,
     /// Their mean over their std; likewise.
     pub dz: Option<f64>,
+    /// p of Welch's t test of the two arms' nll, as if seeds were not shared; likewise.
+    pub welch: Option<f64>,
+    /// Bias-corrected and accelerated bootstrap interval of the same mean difference, from ten seeds on;
+    /// likewise, and only where `with_bootstrap` asks for it.
+    pub bca: Option<Interval>,
 }
 
 /// Compares a config with its baseline; the two arms hold the same seeds in the same order.
 #[must_use]
-pub fn compare(config: &Arm, baseline: &Arm, ddof: u8) -> Comparison {
+pub fn compare(config: &Arm, baseline: &Arm, ddof: u8, with_bootstrap: bool) -> Comparison {
     let mut differences = Vec::new();
+    let nll = |arm: &Arm| arm.values().map(|(_, _, nll)| nll).collect::<Vec<f64>>();
+    let of_both = (nll(baseline), nll(config));
     let (mut better, mut worse) = (0, 0);
     for ((_, config), (_, baseline)) in config.seeds.iter().zip(&baseline.seeds) {
         if let (
@@ -223,5 +230,7 @@ pub fn compare(config: &Arm, baseline: &Arm, ddof: u8) -> Comparison {
         paired,
         sign_flip: complete.then(|| sign_flip(&differences)).flatten(),
         dz: complete.then(|| dz(&differences)).flatten(),
+        welch: complete.then(|| welch_t(&of_both.0, &of_both.1, LEVEL)).flatten().map(|t| t.p),
+        bca: (complete && with_bootstrap).then(|| bca(&differences, LEVEL)).flatten(),
     }
 }

@@ -12,6 +12,7 @@ use super::reruns::Reruns;
 use super::search::Selection;
 use super::verdict::Verdict;
 use crate::results::{Problem, Status, Transform, WinRule};
+use crate::stats::Interval;
 
 /// A report over one or several experiments.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -216,6 +217,12 @@ pub struct Cell {
     /// Mean over std of the paired differences of nll.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dz: Option<f64>,
+    /// Two-sided p of Welch's t test on nll, which takes the seeds of the two as not shared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p_welch: Option<f64>,
+    /// BCa bootstrap interval of baseline nll - nll, 95 %, in the column of the claim, from ten seeds on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bca: Option<Interval>,
     /// Seeds without any one of which the claim would not be made.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub hinges_on: Vec<u64>,

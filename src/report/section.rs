@@ -276,6 +276,7 @@ impl<'a> SectionBuilder<'a> {
         guard_arms: Option<&[Arm]>,
     ) -> Vec<Cell> {
         let Declared { win, std_ddof, .. } = &self.input.declared;
+        let primary = *column == Column::of_claim(win);
         let compared: Vec<Option<(usize, Comparison)>> = self
             .point
             .configs
@@ -286,14 +287,13 @@ impl<'a> SectionBuilder<'a> {
                     return None;
                 }
                 let &baseline = by_name.get(config.baseline.as_str())?;
-                Some((baseline, compare(arm, &arms[baseline], *std_ddof)))
+                Some((baseline, compare(arm, &arms[baseline], *std_ddof, primary)))
             })
             .collect();
         let p_values: Vec<f64> =
             compared.iter().flatten().filter_map(|(_, c)| test_p(c, win)).collect();
         let family = compared.iter().flatten().count();
         let mut adjusted = holm(&p_values, family).into_iter();
-        let primary = *column == Column::of_claim(win);
         let guard = win.guard.filter(|_| primary);
         arms.iter()
             .zip(compared)
@@ -316,6 +316,8 @@ impl<'a> SectionBuilder<'a> {
                     p_holm: None,
                     p_sign_flip: None,
                     dz: None,
+                    p_welch: None,
+                    bca: None,
                     hinges_on: Vec::new(),
                     verdict: None,
                     reason: String::new(),
@@ -338,6 +340,8 @@ impl<'a> SectionBuilder<'a> {
                 cell.p_holm = p_holm.map(words::ten_digits);
                 cell.p_sign_flip = comparison.sign_flip.map(words::ten_digits);
                 cell.dz = comparison.dz.map(words::ten_digits);
+                cell.p_welch = comparison.welch.map(words::ten_digits);
+                cell.bca = comparison.bca;
                 cell.gap = comparison.gap;
                 cell.gap_pct = comparison.gap_pct;
                 let pairs = comparison.pairs;

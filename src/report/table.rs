@@ -5,12 +5,15 @@ use super::model::{Cell, Experiment, Group, Row, Section};
 use super::verdict::Verdict;
 use super::words;
 
+/// Where a bootstrap interval stands in [`of_column`], where there is one: after the t interval.
+const BOOTSTRAP_COLUMN: usize = 7;
 /// What a rank is not.
 pub(super) const RANK_NOTE: &str = "The gap is against the baseline of the same experiment, in percent of its mean; positive is \
      better. A rank is no claim: the best of many configs looks better than it is.";
 /// What stands in [`of_column`].
 pub(super) const COLUMN_NOTE: &str = "gap: baseline mean − mean, in perplexity; positive is better. Interval and p: paired t test on \
-     baseline − config mean log-perplexity, not corrected for the number of configs.";
+     baseline − config mean log-perplexity, not corrected for the number of configs. p, \
+     unpaired: Welch's t test, which takes no account of shared seeds.";
 /// What a table of the loss by position is.
 pub(super) const POSITION_NOTE: &str = "Mean cross-entropy in nats a token, mean ± std over seeds, by the position of the token in its \
      chunk; in brackets the gap to the baseline, positive is better. What is better only beyond the \
@@ -116,18 +119,20 @@ pub(super) fn of_column(section: &Section, column: &Column) -> Table {
         "seeds better",
         "log-PPL difference, 95 % interval",
         "p",
+        "p, unpaired",
         "verdict",
     ];
+    let with_bootstrap =
+        section.rows.iter().filter_map(|row| row.cell(column)).any(|c| c.bca.is_some());
     let mut rows: Vec<(&Row, &Cell)> =
         section.rows.iter().filter_map(|row| Some((row, row.cell(column)?))).collect();
     rows.sort_by(|(_, a), (_, b)| super::section::by_mean(a.mean, b.mean));
     let row = |(row, cell): (&Row, &Cell)| {
         let number = |value: Option<f64>| value.map(words::number).unwrap_or_default();
-        let interval = cell
-            .ci_low
-            .zip(cell.ci_high)
-            .map(|(low, high)| format!("{} to {}", words::number(low), words::number(high)));
-        vec![
+        let range =
+            |low: f64, high: f64| format!("{} to {}", words::number(low), words::number(high));
+        let interval = cell.ci_low.zip(cell.ci_high).map(|(low, high)| range(low, high));
+        let mut cells = vec![
             row.config.clone(),
             n_of(cell.n, row.n_expected),
             or_dash(&cell.mean_pm_std),
@@ -136,15 +141,20 @@ pub(super) fn of_column(section: &Section, column: &Column) -> Table {
             cell.seeds_better.clone().unwrap_or_default(),
             interval.unwrap_or_default(),
             cell.p_paired.map(words::p_value).unwrap_or_default(),
+            cell.p_welch.map(words::p_value).unwrap_or_default(),
             cell_verdict(row, cell),
-        ]
+        ];
+        if with_bootstrap {
+            let interval = cell.bca.map(|bca| range(bca.low, bca.high)).unwrap_or_default();
+            cells.insert(BOOTSTRAP_COLUMN, interval);
+        }
+        cells
     };
-    Table {
-        header: header.map(str::to_owned).to_vec(),
-        rows: rows.into_iter().map(row).collect(),
-        num_keys: 1,
-        num_tail: 1,
+    let mut header = header.map(str::to_owned).to_vec();
+    if with_bootstrap {
+        header.insert(BOOTSTRAP_COLUMN, "bootstrap interval (BCa)".to_owned());
     }
+    Table { header, rows: rows.into_iter().map(row).collect(), num_keys: 1, num_tail: 1 }
 }
 
 /// The word in one column; a claim elsewhere than in the primary one says `secondary`.

@@ -193,7 +193,7 @@ pub fn hinges_on(case: &Case, claimed: Verdict, ddof: u8) -> Vec<u64> {
         .map(|((adjusted, family), p)| (if p > 0.0 { adjusted / p } else { 1.0 }, family));
     let changes = |&index: &usize| {
         let (config, baseline) = (case.config.without(index), case.baseline.without(index));
-        let comparison = compare(&config, &baseline, ddof);
+        let comparison = compare(&config, &baseline, ddof, false);
         let holm = correction
             .zip(test_p(&comparison, &win))
             .map(|((by, family), p)| ((by * p).min(1.0), family));

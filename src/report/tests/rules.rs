@@ -176,3 +176,18 @@ fn the_best_at_the_end_of_a_swept_range_is_a_caveat() {
     );
     assert!(!caveats([17.0, 16.0, 16.5]).contains("Grid edge"));
 }
+
+#[test]
+fn from_ten_seeds_on_a_bootstrap_interval_stands_beside_the_t_interval() {
+    let seeds: Vec<u64> = (1..=10).collect();
+    let report = one(two_configs(&seeds), results(&seeds));
+    let cell = cell(&report, HYBRID, 16384);
+    let bca = cell.bca.unwrap();
+    let (low, high) = (cell.ci_low.unwrap(), cell.ci_high.unwrap());
+    assert!(bca.low > 0.0 && bca.low < bca.high, "{bca:?}");
+    assert!((bca.low - low).abs() < high - low && (bca.high - high).abs() < high - low, "{bca:?}");
+    assert!(cell.p_welch.unwrap() < 1e-6);
+    assert!(markdown(&report).contains("bootstrap interval (BCa)"));
+    let few = one(two_configs(&[1, 2, 3]), results(&[1, 2, 3]));
+    assert!(!markdown(&few).contains("bootstrap interval (BCa)"));
+}

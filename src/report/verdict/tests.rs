@@ -13,7 +13,7 @@ fn rule(rule: Rule) -> WinRule {
 }
 
 fn decided(config: &Arm, baseline: &Arm, win: &WinRule, guard: Option<(&Arm, &Arm)>) -> Decision {
-    let comparison = compare(config, baseline, 1);
+    let comparison = compare(config, baseline, 1, false);
     let holm = comparison.paired.map(|paired| (paired.p, 1));
     let limit = Guard { length: 2048, max_worse_pct: 1.0 };
     let guard = guard.map(|(config, baseline)| (limit, config, baseline));
@@ -28,7 +28,7 @@ fn verdict(config: &[f64], baseline: &[f64]) -> Decision {
 fn a_claim_that_hangs_on_one_seed_says_so() {
     let hinges = |config: &[f64], baseline: &[f64], kind: Rule| {
         let (config, baseline, win) = (arm("new", config), arm("geo", baseline), rule(kind));
-        let comparison = compare(&config, &baseline, 1);
+        let comparison = compare(&config, &baseline, 1, false);
         let holm = comparison.paired.map(|paired| (paired.p, 1));
         let case = Case {
             config: &config,
@@ -172,7 +172,7 @@ fn rule_ci_takes_over_from_five_seeds_and_is_corrected() {
     assert_eq!(four.verdict, Verdict::Inconclusive);
     let five = decided(&config, &baseline, &rule(Rule::Auto), None);
     assert_eq!(five.verdict, Verdict::Win, "{}", five.reason);
-    let comparison = compare(&config, &baseline, 1);
+    let comparison = compare(&config, &baseline, 1, false);
     let corrected = decide(&Case {
         config: &config,
         baseline: &baseline,
@@ -191,7 +191,7 @@ fn eight_of_ten_better_is_not_a_win_when_the_interval_includes_zero() {
     let geo = [16.79, 19.68, 19.29, 18.1, 21.9, 17.2, 18.0, 20.1, 17.5, 19.4];
     let new = [15.9, 18.5, 18.0, 17.1, 26.0, 16.0, 17.1, 18.8, 19.6, 17.9];
     let decision = verdict(&new, &geo);
-    assert_eq!(compare(&arm("n", &new), &arm("g", &geo), 1).better, 8);
+    assert_eq!(compare(&arm("n", &new), &arm("g", &geo), 1, false).better, 8);
     assert_eq!(decision.verdict, Verdict::Inconclusive, "{}", decision.reason);
 }
 
