@@ -86,7 +86,7 @@ pub struct Case<'a> {
     pub comparison: &'a Comparison,
     /// The rule.
     pub win: &'a WinRule,
-    /// [`test_p`] after Holm's correction, and the number of comparisons.
+    /// p of the rule's test after Holm's correction, and the number of comparisons.
     pub holm: Option<(f64, usize)>,
     /// Where the guard applies: the guard, and both arms at its length under the transform of the
     /// claim.
