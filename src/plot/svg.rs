@@ -6,7 +6,7 @@ use super::{Bar, Chart, Extent, Series};
 
 const WIDTH: f64 = 860.0;
 /// The box of the lines.
-const PLOT: Box2 = Box2 { left: 76.0, top: 46.0, width: 768.0, height: 400.0 };
+const PLOT: Box2 = Box2 { left: 76.0, top: 46.0, width: 756.0, height: 400.0 };
 const LEGEND_TOP: f64 = 510.0;
 const LEGEND_ROW: f64 = 20.0;
 /// Width of a letter of the legend, about, at its font size of 13.

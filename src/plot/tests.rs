@@ -132,7 +132,7 @@ fn a_rule_without_room_on_the_plot_is_named_below_it() {
 #[test]
 fn the_name_of_a_rule_stands_where_fewer_lines_pass() {
     let side =
-        |ys: &[f64]| chart(vec![line("a", ys)]).svg().contains("text-anchor=\"end\" x=\"836\"");
+        |ys: &[f64]| chart(vec![line("a", ys)]).svg().contains("text-anchor=\"end\" x=\"824\"");
     // Flat on the rule's height at the left, away from it at the right; and the other way round.
     let near = 3.2e-3;
     assert!(side(&[near, near, near, near, 1.0]));

@@ -160,10 +160,7 @@ impl Out {
             self.block(&escape(&selection.words()));
         }
         if !section.transforms.is_empty() {
-            self.block(
-                "Columns with a name in brackets are evaluated with the trained frequencies \
-                 transformed, config and baseline alike:",
-            );
+            self.block(table::TRANSFORM_NOTE);
             self.list(section.transforms.iter().map(|Transform { name, expression }| {
                 format!("{}: {}", code(&format!("[{name}]")), code(expression))
             }));

@@ -14,6 +14,9 @@ pub(super) const RANK_NOTE: &str = "The gap is against the baseline of the same 
 pub(super) const COLUMN_NOTE: &str = "gap: baseline mean − mean, in perplexity; positive is better. Interval and p: paired t test on \
      baseline − config mean log-perplexity, not corrected for the number of configs. p, \
      unpaired: Welch's t test, which takes no account of shared seeds.";
+/// What columns with a name in brackets are.
+pub(super) const TRANSFORM_NOTE: &str = "Columns with a name in brackets are evaluated with the trained frequencies transformed, config and \
+     baseline alike:";
 /// What a table of the loss by position is.
 pub(super) const POSITION_NOTE: &str = "Mean cross-entropy in nats a token, mean ± std over seeds, by the position of the token in its \
      chunk; in brackets the gap to the baseline, positive is better. What is better only beyond the \

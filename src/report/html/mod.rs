@@ -52,18 +52,13 @@ impl Page {
     }
 
     fn paragraph(&mut self, text: &str) {
-        // What stands between backticks is code, as in Markdown.
-        let parts = text.split('`').enumerate().map(|(i, part)| match i % 2 {
-            0 => escape(part),
-            _ => format!("<code>{}</code>", escape(part)),
-        });
-        self.add(&format!("<p>{}</p>", parts.collect::<String>()));
+        self.add(&format!("<p>{}</p>", rich(text)));
     }
 
     fn list(&mut self, items: impl IntoIterator<Item = String>) {
         self.add("<ul>");
         for item in items {
-            self.add(&format!("<li>{}</li>", escape(&item)));
+            self.add(&format!("<li>{}</li>", rich(&item)));
         }
         self.add("</ul>");
     }
@@ -162,6 +157,11 @@ impl Page {
         self.add(&format!("<nav>{}</nav>", links.join("")));
         self.paragraph(&format!("{}.", table::caption(experiment, section)));
         self.table(&table::of_section(section));
+        if !section.transforms.is_empty() {
+            self.paragraph(table::TRANSFORM_NOTE);
+            let named = section.transforms.iter();
+            self.list(named.map(|t| format!("[{}]: `{}`", t.name, t.expression)));
+        }
         if let Some(selection) = &section.selection {
             self.paragraph(&selection.words());
         }
@@ -324,6 +324,15 @@ impl Page {
         }
         self.add("</details>");
     }
+}
+
+/// Text in which what stands between backticks is code, as in Markdown.
+fn rich(text: &str) -> String {
+    let part = |(i, part): (usize, &str)| match i % 2 {
+        0 => escape(part),
+        _ => format!("<code>{}</code>", escape(part)),
+    };
+    text.split('`').enumerate().map(part).collect::<String>()
 }
 
 /// The class of a cell: verdicts have their sign, long texts may wrap.

@@ -5,7 +5,7 @@ pub(super) const STYLE: &str = "
 :root{color-scheme:light dark;--paper:#fff;--text:#1f2328;--faint:#59636e;--line:#d4d8dd;--band:#f3f5f7;--link:#0550ae}
 @media (prefers-color-scheme:dark){:root{--paper:#16191d;--text:#e6e8eb;--faint:#a4adb8;--line:#3a4048;--band:#20252b;--link:#79b8ff}}
 *{box-sizing:border-box}
-body{margin:0 auto;max-width:66rem;padding:1.25rem;background:var(--paper);color:var(--text);font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}
+body{margin:0 auto;max-width:72rem;padding:1.25rem;background:var(--paper);color:var(--text);font:16px/1.5 system-ui,sans-serif;overflow-wrap:break-word}
 h1{font-size:1.6rem;line-height:1.25;margin:.5rem 0}
 h2{font-size:1.25rem;margin:2.2rem 0 .6rem;padding-top:.6rem;border-top:1px solid var(--line)}
 h3{font-size:1.05rem;margin:1.6rem 0 .5rem}
