@@ -88,10 +88,7 @@ impl Out {
         }
         if !experiment.amendments.is_empty() || !experiment.unrecorded.is_empty() {
             self.block(&format!("{h2} Changed since the declaration was frozen"));
-            self.list(experiment.amendments.iter().map(|change| {
-                let when = if change.after_results { "after results" } else { "before any result" };
-                escape(&format!("{} ({when}): {}", change.date, change.changes.join("; ")))
-            }));
+            self.list(experiment.amendments.iter().map(|change| escape(&change.words())));
         }
         if !experiment.unrecorded.is_empty() {
             self.block(
@@ -113,11 +110,7 @@ impl Out {
             self.block(&format!("{h2} Runs carried out again"));
             self.block(&escape(&reruns.words()));
         }
-        let frozen = match &experiment.frozen {
-            Some(date) => format!("Declaration frozen {date}."),
-            None => "The declaration was never frozen (there is no lock.json).".to_owned(),
-        };
-        self.block(&escape(&frozen));
+        self.block(&escape(&experiment.frozen_words()));
     }
 
     fn detail(&mut self, detail: &Detail, section: &Section, heading: &str) {

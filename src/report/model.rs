@@ -83,6 +83,26 @@ pub struct Change {
     pub changes: Vec<String>,
 }
 
+impl Change {
+    /// In words: when, whether results existed, what.
+    #[must_use]
+    pub fn words(&self) -> String {
+        let when = if self.after_results { "after results" } else { "before any result" };
+        format!("{} ({when}): {}", self.date, self.changes.join("; "))
+    }
+}
+
+impl Experiment {
+    /// When the declaration was frozen, in a sentence.
+    #[must_use]
+    pub fn frozen_words(&self) -> String {
+        match &self.frozen {
+            Some(date) => format!("Declaration frozen {date}."),
+            None => "The declaration was never frozen (there is no lock.json).".to_owned(),
+        }
+    }
+}
+
 /// The configs compared under one protocol.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Section {
@@ -126,6 +146,19 @@ pub struct Section {
 }
 
 impl Section {
+    /// The transforms of the columns in their order, `None` as trained.
+    #[must_use]
+    pub fn shown_transforms(&self) -> Vec<Option<&str>> {
+        let mut shown = Vec::new();
+        for column in &self.columns {
+            let transform = column.transform.as_deref();
+            if !shown.contains(&transform) {
+                shown.push(transform);
+            }
+        }
+        shown
+    }
+
     /// The column in which claims are made.
     #[must_use]
     pub fn primary(&self) -> Column {

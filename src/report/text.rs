@@ -93,16 +93,10 @@ fn section_text(out: &mut String, experiment: &Experiment, section: &Section) {
 /// One table a transform, under its name and expression: column names as long as `16384
 /// [yarn({trained}, factor=8)]` would leave a terminal no room for numbers.
 fn by_transform(out: &mut String, section: &Section) {
-    let mut shown: Vec<Option<&str>> = Vec::new();
-    for column in &section.columns {
-        let transform = column.transform.as_deref();
-        if shown.contains(&transform) {
-            continue;
-        }
-        if !shown.is_empty() {
+    for (i, transform) in section.shown_transforms().into_iter().enumerate() {
+        if i > 0 {
             out.push('\n');
         }
-        shown.push(transform);
         match transform {
             None => wrapped(out, "", "as trained:"),
             Some(name) => {
@@ -120,9 +114,7 @@ fn notes(out: &mut String, experiment: &Experiment, with_name: bool) {
         if with_name { format!("{kind} ({}): ", experiment.name) } else { format!("{kind}: ") }
     };
     for change in &experiment.amendments {
-        let when = if change.after_results { "after results" } else { "before any result" };
-        let text = format!("{} ({when}): {}", change.date, change.changes.join("; "));
-        wrapped(out, &prefix("amended"), &text);
+        wrapped(out, &prefix("amended"), &change.words());
     }
     for change in &experiment.unrecorded {
         wrapped(out, &prefix("changed, not yet recorded"), change);

@@ -91,12 +91,7 @@ fn values(experiment: &Experiment, section: &Section, row: &Row, column: &Column
 
 /// Mean perplexity over length, all transforms.
 pub(super) fn lengths(section: &Section) -> Chart {
-    let mut transforms: Vec<Option<&str>> = Vec::new();
-    for column in &section.columns {
-        if !transforms.contains(&column.transform.as_deref()) {
-            transforms.push(column.transform.as_deref());
-        }
-    }
+    let transforms = section.shown_transforms();
     let mut series = Vec::new();
     for transform in &transforms {
         let columns = columns(section, *transform);

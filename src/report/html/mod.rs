@@ -6,7 +6,7 @@ mod style;
 use std::fmt::Write as _;
 
 use super::detail::tables;
-use super::model::{Experiment, Leaderboard, Report, RunRow, Section, place};
+use super::model::{Change, Experiment, Leaderboard, Report, RunRow, Section, place};
 use super::table::{self, Table};
 use super::verdict::Verdict;
 use super::words;
@@ -122,10 +122,7 @@ impl Page {
         }
         if !experiment.amendments.is_empty() || !experiment.unrecorded.is_empty() {
             self.heading(2, "", "Changed since the declaration was frozen");
-            let amended = experiment.amendments.iter().map(|change| {
-                let when = if change.after_results { "after results" } else { "before any result" };
-                format!("{} ({when}): {}", change.date, change.changes.join("; "))
-            });
+            let amended = experiment.amendments.iter().map(Change::words);
             let unrecorded =
                 experiment.unrecorded.iter().map(|change| format!("not on record yet: {change}"));
             self.list(amended.chain(unrecorded));
@@ -135,10 +132,7 @@ impl Page {
             self.list(experiment.problems.iter().map(|p| format!("{}: {}", p.path, p.reason)));
         }
         self.files(experiment);
-        self.paragraph(&match &experiment.frozen {
-            Some(date) => format!("Declaration frozen {date}."),
-            None => "The declaration was never frozen (there is no lock.json).".to_owned(),
-        });
+        self.paragraph(&experiment.frozen_words());
     }
 
     fn section(&mut self, experiment: &Experiment, section: &Section, with_rule: bool) {
@@ -183,14 +177,8 @@ impl Page {
             self.list(section.missing.iter().cloned());
         }
         self.heading(3, &link("lengths"), "By evaluation length");
-        let mut transforms: Vec<Option<&str>> = Vec::new();
-        for column in &section.columns {
-            if !transforms.contains(&column.transform.as_deref()) {
-                transforms.push(column.transform.as_deref());
-            }
-        }
-        for transform in &transforms {
-            self.chart(&charts::seeds(experiment, section, *transform));
+        for transform in section.shown_transforms() {
+            self.chart(&charts::seeds(experiment, section, transform));
         }
         if section.lengths.len() > 1 {
             self.chart(&charts::lengths(section));
