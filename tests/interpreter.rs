@@ -437,3 +437,21 @@ fn a_run_that_would_run_again_says_which_keys_differ() {
         "{message}"
     );
 }
+
+#[test]
+fn a_change_after_an_import_is_a_change_after_results() {
+    let lab = Lab::new();
+    let tiny = plan(&[]);
+    let layout = lab.layout("r");
+    lab.all(&tiny, "elsewhere");
+    let mut imported = lab.record(&tiny, "elsewhere", 0);
+    (imported.status, imported.train, imported.train_id) =
+        (results::Status::Imported, None, String::new());
+    store::write_record(&run_dir(&tiny, &tiny.runs()[0], &layout), &imported).unwrap();
+    let lock = results::Lock::freeze(tiny.declared(), "2026-01-01T00:00:00Z");
+    store::write_lock(&layout.lock("tiny"), &lock).unwrap();
+    lab.all(&plan(&["report.win.max_std_over_gap=0.9"]), "r");
+    let lock = store::read_lock(&layout.lock("tiny")).unwrap().expect("a lock");
+    assert_eq!(lock.amendments.len(), 1);
+    assert!(lock.amendments[0].after_results);
+}

@@ -26,6 +26,21 @@ fn copy(from: &Path, to: &Path) {
     }
 }
 
+/// The committed experiment reported anew in a folder of its own, and where its report lies.
+fn reported(format: &str) -> (tempfile::TempDir, PathBuf) {
+    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/tinystories_cpu");
+    let dir = tempfile::tempdir().expect("a folder");
+    let results = dir.path().join("tinystories_cpu");
+    copy(&committed, &results);
+    let output = Command::new(env!("CARGO_BIN_EXE_xp"))
+        .args(["report", "-q", "--format", format])
+        .arg(&results)
+        .output()
+        .expect("xp runs");
+    assert!(output.status.success());
+    (dir, results.join("report"))
+}
+
 /// The document after loading, as the browser has it.
 fn loaded(browser: &Path, page: &Path, width: u32) -> String {
     let output = Command::new(browser)
@@ -40,17 +55,8 @@ fn loaded(browser: &Path, page: &Path, width: u32) -> String {
 
 #[test]
 fn the_page_loads_offline_and_has_its_parts() {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/tinystories_cpu");
-    let dir = tempfile::tempdir().expect("a folder");
-    let results = dir.path().join("tinystories_cpu");
-    copy(&committed, &results);
-    let status = Command::new(env!("CARGO_BIN_EXE_xp"))
-        .args(["report", "-q", "--format", "html"])
-        .arg(&results)
-        .status()
-        .expect("xp runs");
-    assert!(status.success());
-    let page = results.join("report/report.html");
+    let (dir, report) = reported("html");
+    let page = report.join("report.html");
     let html = std::fs::read_to_string(&page).expect("the page");
     // Nothing from elsewhere: the only address is the name of SVG.
     let addresses = html.matches("://").count();
@@ -93,17 +99,7 @@ fn the_page_loads_offline_and_has_its_parts() {
 
 #[test]
 fn the_tables_compile_by_themselves_and_inside_a_paper() {
-    let committed = Path::new(env!("CARGO_MANIFEST_DIR")).join("results/tinystories_cpu");
-    let dir = tempfile::tempdir().expect("a folder");
-    let results = dir.path().join("tinystories_cpu");
-    copy(&committed, &results);
-    let status = Command::new(env!("CARGO_BIN_EXE_xp"))
-        .args(["report", "-q", "--format", "tex"])
-        .arg(&results)
-        .status()
-        .expect("xp runs");
-    assert!(status.success());
-    let report = results.join("report");
+    let (_dir, report) = reported("tex");
     let paper = "\\documentclass{article}\\usepackage{booktabs}\\begin{document}Before.\n\
                  \\input{report}\nAfter.\\end{document}\n";
     std::fs::write(report.join("paper.tex"), paper).expect("a paper");

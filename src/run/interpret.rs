@@ -12,7 +12,7 @@ use super::{Error, ErrorKind};
 use crate::data::{self, Cache, SplitKind};
 use crate::fs;
 use crate::plan::{Plan, Point, Run, steps_problem};
-use crate::results::{Layout, Lock, Record, RunDir, Status, Step, store};
+use crate::results::{self, Layout, Lock, Record, RunDir, Status, Step, store};
 
 /// What to carry out and how; changes no number.
 pub struct Options<'a> {
@@ -245,14 +245,17 @@ fn freeze(plan: &Plan, options: &Options<'_>) -> Result<(), Error> {
     let lock = match store::read_lock(&path)? {
         None => Lock::freeze(declared, &now()),
         Some(mut lock) => {
-            let after_results = plan.points.iter().any(|point| {
-                point.resolved.configs.iter().any(|config| {
-                    has_results(plan, layout, point.resolved.name.as_deref(), &config.name)
-                })
-            });
-            let Some(amendment) = lock.amend(&declared, &now(), after_results) else {
+            let Some(mut amendment) = lock.amend(&declared, &now(), true) else {
                 return Ok(());
             };
+            // Imported results were seen as well as native ones.
+            let imported = !results::list(layout, &plan.experiment)?.entries.is_empty();
+            amendment.after_results = imported
+                || plan.points.iter().any(|point| {
+                    point.resolved.configs.iter().any(|config| {
+                        has_results(plan, layout, point.resolved.name.as_deref(), &config.name)
+                    })
+                });
             lock.amendments.push(amendment);
             lock
         }
