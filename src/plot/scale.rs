@@ -82,7 +82,9 @@ fn linear(Extent { low, high }: Extent, wanted: usize) -> Vec<(f64, String)> {
         .unwrap_or(10.0 * decade);
     let digits = usize::try_from((-step.log10().floor()) as i64).unwrap_or(0);
     let first = (low / step).ceil() as i64;
-    let ticks = (first..).map(|i| i as f64 * step).take_while(|tick| *tick <= high + step * 1e-9);
+    let ticks = (first..)
+        .map(|i| i as f64 * step)
+        .take_while(|tick| tick.is_finite() && *tick <= high + step * 1e-9);
     ticks.map(|tick| (tick, format!("{tick:.digits$}"))).collect()
 }
 
@@ -108,7 +110,7 @@ fn logarithmic(extent: Extent, wanted: usize) -> Vec<(f64, String)> {
         _ => format!("{value:.0e}"),
     };
     let halves: Vec<(f64, String)> = values
-        .filter(|(value, _)| inside(value))
+        .filter(|(value, _)| value.is_finite() && inside(value))
         .map(|(value, exponent)| (value, label(value, exponent)))
         .collect();
     if halves.len() >= FEWEST || high > 5.0 * low { halves } else { linear(extent, wanted) }

@@ -13,7 +13,7 @@ use crate::stats::{RerunTest, rerun_test};
 
 /// Level of the tests against re-run noise: one of the shift and one of the spread, half of 5 % each.
 const LEVEL: f64 = 0.025;
-/// Relative difference of the first batch's loss that is still rounding of another device.
+/// Relative difference of the first batch's loss that is still rounding, between device classes.
 const ROUNDING: f64 = 1e-5;
 
 /// What may be said of two sides.
@@ -62,6 +62,9 @@ pub struct Alignments {
     /// Runs that only one side has.
     pub unpaired: Vec<String>,
 }
+
+/// A loss, and the device class that it was computed on.
+type Loss = (f64, Option<String>);
 
 /// Something that must be equal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -195,16 +198,21 @@ fn exact(
         check(what, pairs, of, |a, b| a == b, short)
     };
     let loss = |entry: &Entry, is_a: bool| {
-        let details = if is_a { of_a } else { of_b };
-        details.get(&entry.path)?.steps.first()?.loss
+        let details = (if is_a { of_a } else { of_b }).get(&entry.path)?;
+        let class = details.provenance.as_ref().map(|p| p.device_class.clone());
+        Some((details.steps.first()?.loss?, class.filter(|class| !class.is_empty())))
     };
-    let close = |a: &f64, b: &f64| (a - b).abs() <= ROUNDING * a.abs().max(b.abs());
+    // On one device class to the bit; elsewhere sums are taken in another order.
+    let close = |(a, class_a): &Loss, (b, class_b): &Loss| {
+        let one_class = class_a.is_some() && class_a == class_b;
+        a == b || (!one_class && (a - b).abs() <= ROUNDING * a.abs().max(b.abs()))
+    };
     vec![
         hash("frequencies", &|r| r.freq.as_ref().map(|f| f.vec_id.clone())),
         hash("training tokens", &|r| r.data.as_ref().map(|d| d.train_tokens.clone())),
         hash("validation tokens", &|r| r.data.as_ref().map(|d| d.validation_tokens.clone())),
         hash("initial weights", &|r| r.train.as_ref().and_then(|t| t.init.clone())),
-        check("first batch loss", pairs, loss, close, f64::to_string),
+        check("first batch loss", pairs, loss, close, |(loss, _)| loss.to_string()),
     ]
 }
 
@@ -452,7 +460,9 @@ mod tests {
         let here = ("w", 6.8, "cpu avx2", 10.0);
         assert_eq!(verdict(here, here), Alignment::Equal);
         assert_eq!(verdict(here, ("v", 6.8, "cpu avx2", 10.0)), Alignment::Different, "init");
-        assert_eq!(verdict(here, ("w", 6.8, "cpu avx2", 10.1)), Alignment::Different, "loss");
+        let near = ("w", 6.8, "cpu avx2", 10.000_001);
+        assert_eq!(verdict(here, near), Alignment::Different, "the loss, on one device class");
+        assert_eq!(verdict(here, ("w", 6.8, "cpu avx512", 10.1)), Alignment::Different, "loss");
         assert_eq!(verdict(here, ("w", 6.81, "cpu avx2", 10.0)), Alignment::Different, "bits");
         let other = ("w", 6.81, "cpu avx512", 10.000_001);
         assert_eq!(

@@ -58,6 +58,9 @@ pub fn text(report: &Report) -> String {
                 wrapped(&mut out, "re-runs: ", &reruns.words());
             }
         }
+        if combined && let Some(operating) = &experiment.operating {
+            wrapped(&mut out, &format!("rates ({}): ", experiment.name), &operating.words());
+        }
         notes(&mut out, experiment, combined);
         for caveat in experiment.caveats.iter().filter(|caveat| !common.contains(caveat)) {
             wrapped(&mut out, &format!("note ({}): ", experiment.name), caveat);
