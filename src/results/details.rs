@@ -44,10 +44,7 @@ impl Details {
             by_column.entry((chunk.transform.clone(), chunk.length)).or_default().push(chunk);
         }
         let contradiction = by_column.iter().find_map(|((transform, length), chunks)| {
-            let results = match transform {
-                None => Some(&entry.record.eval),
-                Some(expression) => entry.record.transforms.get(expression),
-            };
+            let results = entry.record.results(transform.as_deref());
             contradiction(results.and_then(|results| results.get(length)), *length, chunks)
         });
         match contradiction {

@@ -60,6 +60,12 @@ pub struct Record {
 }
 
 impl Record {
+    /// Metrics by evaluation length, as trained or under a transform (its canonical expression).
+    #[must_use]
+    pub fn results(&self, transform: Option<&str>) -> Option<&BTreeMap<u64, Evaluation>> {
+        transform.map_or(Some(&self.eval), |expression| self.transforms.get(expression))
+    }
+
     /// The version that this build writes; a newer one on disk is refused.
     pub const SCHEMA: u32 = 1;
 }

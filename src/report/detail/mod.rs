@@ -12,6 +12,7 @@ use serde::Serialize;
 
 use super::arm::Outcome;
 use super::build::{Index, Input, index};
+use super::column::Column;
 use super::model::{Experiment, Report, Section};
 use super::section::SectionBuilder;
 use crate::results::{ChunkLoss, Details, Entry, Layout};
@@ -62,6 +63,16 @@ pub struct Machine {
     pub runs: usize,
 }
 
+/// A column as files name it: the transform's canonical expression, and the length.
+type Key = (Option<String>, u64);
+
+fn key(section: &Section, column: &Column) -> Key {
+    let name = column.transform.as_ref();
+    let expression =
+        name.map(|name| section.transform(name).map_or(name.clone(), |t| t.expression.clone()));
+    (expression, column.length)
+}
+
 /// The files of one config: by seed, then by attempt.
 struct Looked<'a> {
     config: &'a str,
@@ -77,7 +88,7 @@ impl Looked<'_> {
     }
 
     /// The chunks of a seed's first attempt in a column.
-    fn chunks(&self, seed: u64, key: &(Option<String>, u64)) -> Option<&Vec<ChunkLoss>> {
+    fn chunks(&self, seed: u64, key: &Key) -> Option<&Vec<ChunkLoss>> {
         self.first(seed)?.chunks.get(key)
     }
 }

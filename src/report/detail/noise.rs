@@ -2,8 +2,9 @@
 
 use serde::Serialize;
 
-use super::Looked;
+use super::{Looked, key};
 use crate::report::model::Section;
+use crate::results::{Details, Entry};
 use crate::stats::components;
 
 /// Standard deviations of a config's log-perplexity in the column of the claim, source by source.
@@ -24,29 +25,19 @@ pub struct Noise {
 
 /// One entry a config with results of two seeds.
 pub(super) fn of(section: &Section, looked: &[Looked]) -> Vec<Noise> {
-    let primary = section.primary();
-    let transform = primary.transform.as_ref();
-    let expression = transform
-        .map(|name| section.transform(name).map_or(name.clone(), |known| known.expression.clone()));
-    let key = (expression, primary.length);
+    let key = key(section, &section.primary());
     let noise = |one: &Looked| {
         let runs: Vec<Vec<Vec<f64>>> = one
             .seeds
             .iter()
             .map(|(_, attempts)| {
-                let losses =
-                    |(entry, details): &(&crate::results::Entry, &crate::results::Details)| {
-                        let chunks = details.chunks.get(&key);
-                        let losses =
-                            chunks.and_then(|c| c.iter().map(|chunk| chunk.loss).collect());
-                        losses.or_else(|| {
-                            let results = match &key.0 {
-                                None => Some(&entry.record.eval),
-                                Some(expression) => entry.record.transforms.get(expression),
-                            };
-                            Some(vec![results?.get(&key.1)?.nll?])
-                        })
-                    };
+                let losses = |(entry, details): &(&Entry, &Details)| {
+                    let chunks = details.chunks.get(&key);
+                    let losses = chunks.and_then(|c| c.iter().map(|chunk| chunk.loss).collect());
+                    losses.or_else(|| {
+                        Some(vec![entry.record.results(key.0.as_deref())?.get(&key.1)?.nll?])
+                    })
+                };
                 attempts.iter().filter_map(losses).collect()
             })
             .collect();

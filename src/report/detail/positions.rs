@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::Looked;
+use super::{Key, Looked, key};
 use crate::report::column::Column;
 use crate::report::model::Section;
 use crate::report::verdict::LEVEL;
@@ -62,15 +62,6 @@ pub struct ChunkPairs {
     pub low: f64,
     /// Upper end of that interval.
     pub high: f64,
-}
-
-type Key = (Option<String>, u64);
-
-fn key(section: &Section, column: &Column) -> Key {
-    let name = column.transform.as_ref();
-    let expression =
-        name.map(|name| section.transform(name).map_or(name.clone(), |t| t.expression.clone()));
-    (expression, column.length)
 }
 
 /// One table a column in which any config has chunks.
