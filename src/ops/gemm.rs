@@ -19,11 +19,13 @@ use super::tile::{PANEL, PortableTile, Tile};
 const K_BLOCK: usize = 256;
 /// Rows and columns packed at a time: bounds scratch at 2 * 4096 * 256 values.
 const PACK_BLOCK: usize = 4096;
-/// Rows of C in one task (a multiple of every tile's MR): its part of A fits the second level.
+/// Most rows of C in one task (a multiple of every tile's MR): its part of A fits the second level.
 const TASK_ROWS: usize = 192;
-/// Columns of C in one task (a multiple of every tile's NR).
+/// Most columns of C in one task (a multiple of every tile's NR).
 const TASK_COLS: usize = 256;
-/// Panels packed by one task.
+/// Tasks a thread, if the matrix is large enough: fewer leave threads waiting for the last one.
+const TASKS_A_THREAD: usize = 8;
+/// Most panels packed by one task.
 const PACK_PANELS: usize = 8;
 
 /// A read-only matrix with strides: a matrix or its transpose.
@@ -109,11 +111,12 @@ fn gemm_with<T: Tile>(
                 );
                 let mode = if k0 == 0 { write } else { Write::Add };
                 let (a_panels, b_panels) = (&a_panels[..], &b_panels[..]);
-                let row_tasks = rows.div_ceil(TASK_ROWS);
                 let col_tasks = cols.div_ceil(TASK_COLS);
+                let task_rows = share(rows, T::MR, TASK_ROWS / T::MR, col_tasks);
+                let row_tasks = rows.div_ceil(task_rows);
                 (0..row_tasks * col_tasks).into_par_iter().for_each(|task| {
-                    let (i0, j0) = (task / col_tasks * TASK_ROWS, task % col_tasks * TASK_COLS);
-                    let (i1, j1) = ((i0 + TASK_ROWS).min(rows), (j0 + TASK_COLS).min(cols));
+                    let (i0, j0) = (task / col_tasks * task_rows, task % col_tasks * TASK_COLS);
+                    let (i1, j1) = ((i0 + task_rows).min(rows), (j0 + TASK_COLS).min(cols));
                     for j in (j0..j1).step_by(T::NR) {
                         let b_panel = &b_panels[j * depth..][..T::NR * depth];
                         for i in (i0..i1).step_by(T::MR) {
@@ -136,6 +139,13 @@ fn gemm_with<T: Tile>(
             }
         }
     }
+}
+
+/// Rows that one task takes of `rows`, in whole panels of `width` and at most `most` of them,
+/// where every share of the rows is `times` tasks. Who computes a tile does not change its bits.
+fn share(rows: usize, width: usize, most: usize, times: usize) -> usize {
+    let wanted = (TASKS_A_THREAD * rayon::current_num_threads()).div_ceil(times);
+    (rows.div_ceil(width) / wanted).clamp(1, most) * width
 }
 
 /// A tile that C holds only in part: computed whole beside it, then copied.
@@ -181,7 +191,7 @@ fn pack_operand(
     depth: usize,
 ) {
     let used = rows.next_multiple_of(width) * depth;
-    let per_task = PACK_PANELS * width;
+    let per_task = share(rows, width, PACK_PANELS, 1);
     panels[..used].par_chunks_mut(per_task * depth).enumerate().for_each(|(task, chunk)| {
         for (panel, out) in chunk.chunks_exact_mut(width * depth).enumerate() {
             let row = task * per_task + panel * width;
