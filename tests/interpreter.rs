@@ -2,6 +2,7 @@
 //! and report are tested to the last digit.
 
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::AtomicBool;
 
 use xp::data::{Cache, ContentHashes, Progress};
@@ -9,12 +10,12 @@ use xp::model::Layout;
 use xp::plan::{self, LayerSets, Plan, Protocol};
 use xp::report::{Input, Report, summary_csv};
 use xp::results::{self, Record, store};
-use xp::run::executor::{Error, Executor, Job, Session, Start};
+use xp::run::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
 use xp::run::state::{Index, inspect};
 use xp::run::{Observer, Options, Outcome, run_dir};
 use xp::spec::load;
 use xp::train::StepNumbers;
-use xp::train::checkpoint::State;
+use xp::train::checkpoint::Arena;
 
 /// Loss of a run at every position: a little less for mixed frequencies, a little more for
 /// larger seeds; a transform takes off a half.
@@ -29,7 +30,7 @@ const TRAINED: u64 = u64::MAX;
 
 #[derive(Default)]
 struct Mock {
-    opened: Vec<u64>,
+    opened: Mutex<Vec<u64>>,
 }
 
 struct MockSession {
@@ -52,20 +53,26 @@ impl Executor for Mock {
         Ok(vec![job.seed as f32])
     }
 
-    fn open(&mut self, job: &Job<'_>, start: Start) -> Result<Box<dyn Session>, Error> {
+    fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
         let position = match start {
-            Start::Fresh => 0,
+            Start::Fresh(_) => 0,
             Start::Checkpoint(state) => state.step,
-            Start::Trained(_) => TRAINED,
         };
-        self.opened.push(position);
+        self.opened.lock().unwrap().push(position);
         let layout = Layout::new(&job.protocol.model);
         let (loss, seed) = (loss_of(&job.freq.expression, job.seed), job.seed);
         Ok(Box::new(MockSession { layout, position, loss, seed }))
     }
+
+    fn evaluate(&self, job: &Job<'_>, _: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
+        self.opened.lock().unwrap().push(TRAINED);
+        let layout = Layout::new(&job.protocol.model);
+        let (loss, seed) = (loss_of(&job.freq.expression, job.seed), job.seed);
+        Ok(Box::new(MockSession { layout, position: TRAINED, loss, seed }))
+    }
 }
 
-impl Session for MockSession {
+impl TrainSession for MockSession {
     fn step(&mut self, _: &[u32]) -> Result<StepNumbers, Error> {
         self.position += 1;
         Ok(StepNumbers { lr: 0.5, loss: f64::from(self.loss), grad_norm: 1.0 })
@@ -75,24 +82,21 @@ impl Session for MockSession {
         self.position
     }
 
-    fn state(&mut self) -> Result<State, Error> {
-        let arena = vec![0.0; self.layout.len()];
-        Ok(State {
-            step: self.position,
-            weights: arena.clone(),
-            exp_avg: arena.clone(),
-            exp_avg_sq: arena,
-        })
-    }
-
-    fn weights(&mut self) -> Result<Vec<f32>, Error> {
-        Ok(vec![0.0; self.layout.len()])
-    }
-
     fn layout(&self) -> &Layout {
         &self.layout
     }
 
+    fn read(&self, _: Arena, _: usize, out: &mut [f32]) -> Result<(), Error> {
+        out.fill(0.0);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>) -> Box<dyn EvalSession> {
+        self
+    }
+}
+
+impl EvalSession for MockSession {
     fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
         self.loss = loss_of(&freq.expression, self.seed);
         Ok(())
@@ -177,10 +181,10 @@ impl Lab {
             force: false,
             supersede: false,
         };
-        let (mut mock, stop) = (Mock::default(), AtomicBool::new(false));
+        let (mock, stop) = (Mock::default(), AtomicBool::new(false));
         let mut watch = Watch { steps, chunks, evaluated: 0, stop: &stop };
-        let outcome = xp::run::run(plan, &options, &mut mock, &mut watch, &stop).unwrap();
-        Did { outcome, opened: mock.opened, evaluated: watch.evaluated }
+        let outcome = xp::run::run(plan, &options, &mock, &mut watch, &stop).unwrap();
+        Did { outcome, opened: mock.opened.into_inner().unwrap(), evaluated: watch.evaluated }
     }
 
     fn all(&self, plan: &Plan, results: &str) -> Did {

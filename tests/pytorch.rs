@@ -108,7 +108,7 @@ fn gradients_are_pytorchs_and_none_is_zero() {
     let rope = Rope { inv_freq: freq.inv_freq_f32(), attention_scale: 1.0 };
     let ropes = Ropes::uniform(rope, model.layers);
     let cpu = xp::ops::Cpu::new();
-    let mut trainer = Trainer::new(cpu, &model, &ropes, &train, 10, &initial).unwrap();
+    let mut trainer = Trainer::new(cpu, &model, &ropes, &train, 10, initial).unwrap();
     let text = std::fs::read(small().join("text.txt")).unwrap();
     let tokens: Vec<u32> = text[..4 * 32].iter().map(|&b| u32::from(b)).collect();
     trainer.step(&tokens).unwrap();

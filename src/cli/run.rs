@@ -98,7 +98,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     }
     let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
     let mut console = Console::new(global.quiet);
-    let outcome = run::run(&plan, &options, &mut Cpu::new(), &mut console, &stop);
+    let outcome = run::run(&plan, &options, &Cpu::new(), &mut console, &stop);
     console.finish();
     finish(&plan, &outcome?, args, global)
 }

@@ -264,8 +264,8 @@ impl<B: Backend> Transformer<B> {
         let table = |rope: &Rope| {
             let (cos, sin) = rope_table(&rope.inv_freq, rope.attention_scale, len);
             Ok(Table {
-                cos: self.backend.upload(&cos)?,
-                sin: self.backend.upload(&sin)?,
+                cos: self.backend.upload(cos)?,
+                sin: self.backend.upload(sin)?,
                 rotary_dim: 2 * rope.inv_freq.len(),
             })
         };

@@ -87,8 +87,8 @@ pub trait Backend: Send + Sync {
     /// Number of values in a buffer.
     fn len(&self, buf: &Self::Buf) -> usize;
 
-    /// A buffer holding `values`.
-    fn upload(&self, values: &[f32]) -> Result<Self::Buf, Error>;
+    /// A buffer holding `values`, which a device in this memory keeps as they are.
+    fn upload(&self, values: Vec<f32>) -> Result<Self::Buf, Error>;
 
     /// Copies device values to `out`.
     fn download(&self, values: View<'_, Self::Buf>, out: &mut [f32]) -> Result<(), Error>;

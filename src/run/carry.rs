@@ -1,5 +1,6 @@
 //! One run, from wherever it stands to `run.json`.
 
+use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,7 @@ use crate::fs;
 use crate::plan::{Coverage, Run, comparable, eval_id};
 use crate::results::store::{self, TrainLog};
 use crate::results::{DataIdentity, Record, RunDir, Status, Step, Training};
-use crate::train::checkpoint::{self, Owner};
+use crate::train::checkpoint::{self, Arena, Owner};
 use crate::train::weights;
 
 /// How one run ended.
@@ -84,7 +85,7 @@ pub struct Context<'a> {
 pub fn carry_out(
     context: &Context<'_>,
     inspection: &Inspection,
-    executor: &mut dyn Executor,
+    executor: &dyn Executor,
     observer: &mut dyn Observer,
 ) -> Result<Ending, Error> {
     match inspection.state {
@@ -106,7 +107,7 @@ fn job<'a>(context: &Context<'a>) -> Job<'a> {
 fn train(
     context: &Context<'_>,
     inspection: &Inspection,
-    executor: &mut dyn Executor,
+    executor: &dyn Executor,
     observer: &mut dyn Observer,
 ) -> Result<Ending, Error> {
     let dir = context.dir;
@@ -115,13 +116,13 @@ fn train(
     let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
     let owner =
         Owner { train_id: context.run.train_id.clone(), device_class: executor.device_class() };
-    let start = resume_point(context, &owner)?;
-    let from = match &start {
-        Start::Checkpoint(state) => state.step,
-        _ => 0,
+    let initial = executor.initial(&job(context))?;
+    let init = initial_hash(&initial);
+    let (from, start) = match resume_point(context, &owner)? {
+        Some(state) => (state.step, Start::Checkpoint(Box::new(state))),
+        None => (0, Start::Fresh(initial)),
     };
-    let init = initial_hash(&executor.initial(&job(context))?);
-    let mut session = executor.open(&job(context), start)?;
+    let mut session = executor.train(&job(context), start)?;
     let mut log = Log::begin(dir, &owner.device_class, from, logged)?;
     let mut train_log = TrainLog::open(dir, from)?;
     observer.training(context.run, from, context.steps);
@@ -164,8 +165,10 @@ fn train(
         // The last one stands in for the weights until run.json is there.
         if due || stopping || done == context.steps {
             train_log.sync()?;
-            let state = session.state()?;
-            checkpoint::save(&dir.checkpoint(), &owner, session.layout(), &state)?;
+            let read = |arena, offset, out: &mut [f32]| {
+                session.read(arena, offset, out).map_err(io::Error::other)
+            };
+            checkpoint::save(&dir.checkpoint(), &owner, session.layout(), done, read)?;
             last_checkpoint = Instant::now();
         }
         if stopping && done < context.steps {
@@ -180,9 +183,10 @@ fn train(
         None => store::read_train(dir)?.last().and_then(|step| step.loss),
     };
     if context.keep_weights {
-        let values = session.weights()?;
-        weights::save(&dir.weights(), session.layout(), &values)
-            .map_err(|e| executor::Error::Environment(e.to_string()))?;
+        let read = |offset, out: &mut [f32]| {
+            session.read(Arena::Weights, offset, out).map_err(io::Error::other)
+        };
+        weights::save(&dir.weights(), session.layout(), read)?;
     }
     log.speed(&context.run.point.resolved.protocol, &mut durations);
     let training = Training {
@@ -194,6 +198,7 @@ fn train(
     // A run trained again because its weights were not kept holds its evaluation already.
     let held = inspection.record.as_ref().and_then(|record| record.evaluation.as_ref());
     let outcome = Outcome { training, data: data_identity(context) };
+    let mut session = session.finish();
     if !evaluate(context, held, &outcome, session.as_mut(), observer)? {
         log.end(context.steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: context.steps });
@@ -220,7 +225,8 @@ pub(super) fn read_into(stream: &TokenStream, start: u64, len: u64, out: &mut Ve
     assert!(stream.copy_to(start, &mut out[at..]), "rows and chunks end inside the stream");
 }
 
-fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Start, Error> {
+/// The newest sound checkpoint.
+fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Option<checkpoint::State>, Error> {
     let layout = crate::model::Layout::new(&context.run.point.resolved.protocol.model);
     let logged = store::read_train(context.dir).map_or(0, |steps| steps.len() as u64);
     for found in checkpoint::list(&context.dir.checkpoint()) {
@@ -236,10 +242,10 @@ fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Start, Error> {
             });
         }
         if let Some(state) = checkpoint::load(&found, &layout) {
-            return Ok(Start::Checkpoint(Box::new(state)));
+            return Ok(Some(state));
         }
     }
-    Ok(Start::Fresh)
+    Ok(None)
 }
 
 fn diverged(
@@ -290,7 +296,7 @@ pub fn record_failure(context: &Context<'_>, error: &Error) {
 fn evaluate_only(
     context: &Context<'_>,
     inspection: &Inspection,
-    executor: &mut dyn Executor,
+    executor: &dyn Executor,
     observer: &mut dyn Observer,
 ) -> Result<Ending, Error> {
     let dir = context.dir;
@@ -312,7 +318,7 @@ fn evaluate_only(
     if let Some(source) = &source {
         log.source(source.clone());
     }
-    let mut session = executor.open(&job(context), Start::Trained(weights))?;
+    let mut session = executor.evaluate(&job(context), weights)?;
     let outcome = Outcome {
         training: record.train.clone().expect("a trained run says what was trained"),
         data: record.data.clone().unwrap_or_else(|| data_identity(context)),

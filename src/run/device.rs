@@ -1,10 +1,10 @@
 //! The executors that compute: the CPU.
 
-use super::executor::{Error, Executor, Job, Session, Start};
+use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
 use crate::model::{self, Layout, Rope, Ropes, Transformer};
 use crate::ops::{self, Backend};
 use crate::plan::{LayerSets, Protocol};
-use crate::train::checkpoint::State;
+use crate::train::checkpoint::Arena;
 use crate::train::{Precision, StepNumbers, Trainer, weights};
 
 /// Trains and evaluates on the CPU.
@@ -56,25 +56,21 @@ impl Executor for Cpu {
         }
     }
 
-    fn open(&mut self, job: &Job<'_>, start: Start) -> Result<Box<dyn Session>, Error> {
-        let protocol = job.protocol;
-        let ropes = ropes(job.freq);
-        let backend = self.backend.clone();
-        let (model, train) = (&protocol.model, &protocol.train);
-        Ok(match start {
-            Start::Trained(weights) => {
-                let params = backend.upload(&weights)?;
-                let model = Transformer::new(backend, model, &ropes)?;
-                Box::new(Evaluator { model, params, weights, position: job.steps })
-            }
+    fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
+        let (model, train, steps) = (&job.protocol.model, &job.protocol.train, job.steps);
+        let (backend, ropes) = (self.backend.clone(), ropes(job.freq));
+        Ok(Box::new(match start {
+            Start::Fresh(weights) => Trainer::new(backend, model, &ropes, train, steps, weights)?,
             Start::Checkpoint(state) => {
-                Box::new(Trainer::resume(backend, model, &ropes, train, job.steps, &state)?)
+                Trainer::resume(backend, model, &ropes, train, steps, *state)?
             }
-            Start::Fresh => {
-                let weights = self.initial(job)?;
-                Box::new(Trainer::new(backend, model, &ropes, train, job.steps, &weights)?)
-            }
-        })
+        }))
+    }
+
+    fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
+        let params = self.backend.upload(weights)?;
+        let model = Transformer::new(self.backend.clone(), &job.protocol.model, &ropes(job.freq))?;
+        Ok(Box::new(Evaluator { model, params }))
     }
 }
 
@@ -87,7 +83,7 @@ fn ropes(freq: &LayerSets) -> Ropes {
     Ropes { sets: sets.collect(), layers: freq.layers().to_vec() }
 }
 
-impl<B: Backend> Session for Trainer<B> {
+impl<B: Backend + 'static> TrainSession for Trainer<B> {
     fn step(&mut self, tokens: &[u32]) -> Result<StepNumbers, Error> {
         Ok(Trainer::step(self, tokens)?)
     }
@@ -96,24 +92,17 @@ impl<B: Backend> Session for Trainer<B> {
         Trainer::position(self)
     }
 
-    fn state(&mut self) -> Result<State, Error> {
-        Ok(Trainer::state(self)?)
-    }
-
-    fn weights(&mut self) -> Result<Vec<f32>, Error> {
-        Ok(Trainer::weights(self)?)
-    }
-
     fn layout(&self) -> &Layout {
         Trainer::layout(self)
     }
 
-    fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
-        Ok(self.set_ropes(&ropes(freq))?)
+    fn read(&self, arena: Arena, offset: usize, out: &mut [f32]) -> Result<(), Error> {
+        Ok(Trainer::read(self, arena, offset, out)?)
     }
 
-    fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
-        Ok(Trainer::losses(self, tokens)?)
+    fn finish(self: Box<Self>) -> Box<dyn EvalSession> {
+        let (model, params) = Trainer::finish(*self);
+        Box::new(Evaluator { model, params })
     }
 }
 
@@ -121,31 +110,9 @@ impl<B: Backend> Session for Trainer<B> {
 struct Evaluator<B: Backend> {
     model: Transformer<B>,
     params: B::Buf,
-    weights: Vec<f32>,
-    position: u64,
 }
 
-impl<B: Backend> Session for Evaluator<B> {
-    fn step(&mut self, _tokens: &[u32]) -> Result<StepNumbers, Error> {
-        Err(Error::Input("this run is trained already; it can only be evaluated".into()))
-    }
-
-    fn position(&self) -> u64 {
-        self.position
-    }
-
-    fn state(&mut self) -> Result<State, Error> {
-        Err(Error::Input("a trained run has no optimiser state".into()))
-    }
-
-    fn weights(&mut self) -> Result<Vec<f32>, Error> {
-        Ok(self.weights.clone())
-    }
-
-    fn layout(&self) -> &Layout {
-        self.model.layout()
-    }
-
+impl<B: Backend> EvalSession for Evaluator<B> {
     fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
         Ok(self.model.set_ropes(&ropes(freq))?)
     }

@@ -6,7 +6,7 @@ use serde_json::Value as Json;
 
 use super::Error;
 use super::carry::{Context, new_record, read_into};
-use super::executor::Session;
+use super::executor::EvalSession;
 use super::interpret::Observer;
 use super::state::chunks_to_do;
 use crate::eval;
@@ -28,7 +28,7 @@ pub fn evaluate(
     context: &Context<'_>,
     held: Option<&Json>,
     outcome: &Outcome,
-    session: &mut dyn Session,
+    session: &mut dyn EvalSession,
     observer: &mut dyn Observer,
 ) -> Result<bool, Error> {
     let run = context.run;

@@ -7,7 +7,7 @@
 use crate::model::Layout;
 use crate::plan::{LayerSets, Protocol};
 use crate::train::StepNumbers;
-use crate::train::checkpoint::State;
+use crate::train::checkpoint::{Arena, State};
 
 /// A failure of a device or of what it was given.
 #[derive(Debug, thiserror::Error)]
@@ -32,18 +32,16 @@ pub struct Job<'a> {
     pub steps: u64,
 }
 
-/// Where a session begins.
+/// Where a training begins.
 pub enum Start {
-    /// At step 0, with initial weights.
-    Fresh,
+    /// At step 0, with these weights.
+    Fresh(Vec<f32>),
     /// After a checkpoint.
     Checkpoint(Box<State>),
-    /// With trained weights, to evaluate only.
-    Trained(Vec<f32>),
 }
 
-/// A device that can train and evaluate.
-pub trait Executor {
+/// A device that can train and evaluate, several runs at a time.
+pub trait Executor: Sync {
     /// Processor or card and instruction path, as provenance has it: results of one class are
     /// bit for bit the same.
     fn device_class(&self) -> String;
@@ -60,15 +58,21 @@ pub trait Executor {
     /// Initial weights that cannot be read or do not fit.
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error>;
 
-    /// Opens a run.
+    /// Opens a training.
     ///
     /// # Errors
-    /// A device that cannot carry the protocol, or initial weights that do not fit.
-    fn open(&mut self, job: &Job<'_>, start: Start) -> Result<Box<dyn Session>, Error>;
+    /// A device that cannot carry the protocol.
+    fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error>;
+
+    /// Opens the evaluation of trained weights.
+    ///
+    /// # Errors
+    /// As [`Executor::train`].
+    fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error>;
 }
 
-/// A run on a device.
-pub trait Session {
+/// A training on a device.
+pub trait TrainSession {
     /// Carries out one step on `tokens`: batch_size rows of seq_len tokens.
     ///
     /// # Errors
@@ -78,22 +82,22 @@ pub trait Session {
     /// Steps done.
     fn position(&self) -> u64;
 
-    /// The state for a checkpoint.
-    ///
-    /// # Errors
-    /// A device that fails.
-    fn state(&mut self) -> Result<State, Error>;
-
-    /// The weights.
-    ///
-    /// # Errors
-    /// A device that fails.
-    fn weights(&mut self) -> Result<Vec<f32>, Error>;
-
     /// Names and shapes of the weights.
     fn layout(&self) -> &Layout;
 
-    /// Other frequencies for the evaluation from here on.
+    /// Copies `out.len()` values from `offset` of an arena of the state.
+    ///
+    /// # Errors
+    /// A device that fails.
+    fn read(&self, arena: Arena, offset: usize, out: &mut [f32]) -> Result<(), Error>;
+
+    /// Frees what only training needs, and goes on to the evaluation.
+    fn finish(self: Box<Self>) -> Box<dyn EvalSession>;
+}
+
+/// An evaluation on a device.
+pub trait EvalSession {
+    /// Other frequencies from here on.
     ///
     /// # Errors
     /// Sets that do not fit the model; a device that fails.

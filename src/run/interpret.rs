@@ -101,7 +101,7 @@ pub fn run_dir(plan: &Plan, run: &Run<'_>, layout: &Layout) -> RunDir {
 pub fn run(
     plan: &Plan,
     options: &Options<'_>,
-    executor: &mut dyn Executor,
+    executor: &dyn Executor,
     observer: &mut dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {

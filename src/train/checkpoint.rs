@@ -5,11 +5,12 @@
 //! the state's hash. A folder without a manifest, or whose state has another hash, is not a
 //! checkpoint; the one before it is then used. Two generations are kept.
 
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::weights::{self, TensorSet};
+use super::weights;
 use crate::fs;
 use crate::model::Layout;
 
@@ -18,6 +19,20 @@ const MANIFEST: &str = "manifest.json";
 const PREFIXES: [&str; 3] = ["weights.", "exp_avg.", "exp_avg_sq."];
 /// Generations kept: the newest, and the one before should the newest be damaged.
 const KEEP: usize = 2;
+
+/// One of the arenas that a run's state consists of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arena {
+    /// The parameters.
+    Weights,
+    /// Adam's first moment.
+    ExpAvg,
+    /// Adam's second moment.
+    ExpAvgSq,
+}
+
+/// All arenas, in the order of [`PREFIXES`].
+const ARENAS: [Arena; 3] = [Arena::Weights, Arena::ExpAvg, Arena::ExpAvgSq];
 
 /// What a run needs to go on from a step.
 #[derive(Debug, Clone, PartialEq)]
@@ -61,27 +76,33 @@ pub struct Found {
     folder: PathBuf,
 }
 
-/// Writes a checkpoint under `dir` and removes those that are no longer needed.
+/// Writes a checkpoint after `step` steps under `dir` and removes those that are no longer
+/// needed. `read(arena, offset, out)` copies `out.len()` values of an arena: the state is
+/// written piece by piece and never held a second time.
 ///
 /// # Errors
-/// If a file cannot be written; earlier checkpoints are then still there.
-pub fn save(dir: &Path, owner: &Owner, layout: &Layout, state: &State) -> Result<(), fs::Error> {
-    let sets = [&state.weights, &state.exp_avg, &state.exp_avg_sq];
-    let sets: Vec<TensorSet<'_>> = PREFIXES
-        .iter()
-        .zip(sets)
-        .map(|(prefix, values)| TensorSet { prefix, layout, values })
-        .collect();
-    let bytes = weights::to_bytes(&sets);
-    let folder = dir.join(format!("step-{:08}", state.step));
+/// If a file cannot be written, or what `read` returns; earlier checkpoints are then still there.
+pub fn save(
+    dir: &Path,
+    owner: &Owner,
+    layout: &Layout,
+    step: u64,
+    mut read: impl FnMut(Arena, usize, &mut [f32]) -> io::Result<()>,
+) -> Result<(), fs::Error> {
+    let folder = dir.join(format!("step-{step:08}"));
+    let (mut hasher, mut state_bytes) = (blake3::Hasher::new(), 0);
+    fs::write_atomic_with(&folder.join(STATE), |out| {
+        let mut hashing = Hashing { out, hasher: &mut hasher, bytes: &mut state_bytes };
+        let read = |set: usize, offset, values: &mut [f32]| read(ARENAS[set], offset, values);
+        weights::write(&mut hashing, layout, &PREFIXES, read)
+    })?;
     let manifest = Manifest {
         schema: 1,
         owner: owner.clone(),
-        step: state.step,
-        state_blake3: blake3::hash(&bytes).to_hex().to_string(),
-        state_bytes: bytes.len() as u64,
+        step,
+        state_blake3: hasher.finalize().to_hex().to_string(),
+        state_bytes,
     };
-    fs::write_atomic(&folder.join(STATE), &bytes)?;
     let text = serde_json::to_string_pretty(&manifest).expect("a plain struct is JSON") + "\n";
     fs::write_atomic(&folder.join(MANIFEST), text.as_bytes())?;
     fs::sync_dir(dir)?;
@@ -89,6 +110,26 @@ pub fn save(dir: &Path, owner: &Owner, layout: &Layout, state: &State) -> Result
         let _ = std::fs::remove_dir_all(old);
     }
     Ok(())
+}
+
+/// Passes bytes on, and counts and hashes them.
+struct Hashing<'a> {
+    out: &'a mut dyn Write,
+    hasher: &'a mut blake3::Hasher,
+    bytes: &'a mut u64,
+}
+
+impl Write for Hashing<'_> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.out.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        *self.bytes += written as u64;
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
 }
 
 /// The complete checkpoints under `dir`, newest first.
@@ -113,11 +154,10 @@ pub fn load(found: &Found, layout: &Layout) -> Option<State> {
     let text = std::fs::read_to_string(found.folder.join(MANIFEST)).ok()?;
     let manifest: Manifest = serde_json::from_str(&text).ok()?;
     let path = found.folder.join(STATE);
-    let bytes = std::fs::read(&path).ok()?;
-    if blake3::hash(&bytes).to_hex().as_str() != manifest.state_blake3 {
+    if fs::hash_file(&path).ok()? != manifest.state_blake3 {
         return None;
     }
-    let arenas = weights::from_bytes(&bytes, &path, layout, &PREFIXES).ok()?;
+    let arenas = weights::read(&path, layout, &PREFIXES).ok()?;
     let [weights, exp_avg, exp_avg_sq]: [Vec<f32>; 3] = arenas.try_into().ok()?;
     Some(State { step: found.step, weights, exp_avg, exp_avg_sq })
 }
@@ -172,11 +212,24 @@ mod tests {
         Owner { train_id: "t".into(), device_class: "cpu portable".into() }
     }
 
+    fn save_state(dir: &Path, layout: &Layout, state: &State) {
+        let read = |arena, offset: usize, out: &mut [f32]| {
+            let values = match arena {
+                Arena::Weights => &state.weights,
+                Arena::ExpAvg => &state.exp_avg,
+                Arena::ExpAvgSq => &state.exp_avg_sq,
+            };
+            out.copy_from_slice(&values[offset..offset + out.len()]);
+            Ok(())
+        };
+        save(dir, &owner(), layout, state.step, read).unwrap();
+    }
+
     #[test]
     fn the_newest_two_are_kept_and_come_back_equal() {
         let (dir, layout) = (tempfile::tempdir().unwrap(), layout());
         for step in [10, 20, 30] {
-            save(dir.path(), &owner(), &layout, &state(step, &layout)).unwrap();
+            save_state(dir.path(), &layout, &state(step, &layout));
         }
         let found = list(dir.path());
         assert_eq!(found.iter().map(|f| f.step).collect::<Vec<_>>(), [30, 20]);
@@ -205,8 +258,8 @@ mod tests {
         ];
         for hurt in damage {
             let dir = tempfile::tempdir().unwrap();
-            save(dir.path(), &owner(), &layout, &state(1, &layout)).unwrap();
-            save(dir.path(), &owner(), &layout, &state(2, &layout)).unwrap();
+            save_state(dir.path(), &layout, &state(1, &layout));
+            save_state(dir.path(), &layout, &state(2, &layout));
             hurt(&dir.path().join("step-00000002"));
             let loaded = list(dir.path()).iter().find_map(|f| load(f, &layout)).unwrap();
             assert_eq!(loaded, state(1, &layout));

@@ -1,7 +1,7 @@
 //! A run's state on a device, and one optimiser step of it.
 
 use super::Config;
-use super::checkpoint::State;
+use super::checkpoint::{Arena, State};
 use crate::model::{self, Layout, Ropes, Transformer};
 use crate::ops::{Backend, Error, View, ViewMut};
 use crate::optim::{AdamW, AdamWConfig, Schedule, clip_factor, global_norm};
@@ -57,10 +57,10 @@ impl<B: Backend> Trainer<B> {
         ropes: &Ropes,
         config: &Config,
         steps: u64,
-        weights: &[f32],
+        weights: Vec<f32>,
     ) -> Result<Self, Error> {
-        let params = backend.upload(weights)?;
         let optimizer = AdamW::new(&backend, adamw_config(config), weights.len())?;
+        let params = backend.upload(weights)?;
         Self::assemble(backend, model, ropes, config, steps, params, optimizer)
     }
 
@@ -74,11 +74,11 @@ impl<B: Backend> Trainer<B> {
         ropes: &Ropes,
         config: &Config,
         steps: u64,
-        state: &State,
+        state: State,
     ) -> Result<Self, Error> {
-        let params = backend.upload(&state.weights)?;
-        let m = backend.upload(&state.exp_avg)?;
-        let v = backend.upload(&state.exp_avg_sq)?;
+        let params = backend.upload(state.weights)?;
+        let m = backend.upload(state.exp_avg)?;
+        let v = backend.upload(state.exp_avg_sq)?;
         let optimizer = AdamW::resume(adamw_config(config), m, v, state.step);
         Self::assemble(backend, model, ropes, config, steps, params, optimizer)
     }
@@ -148,56 +148,33 @@ impl<B: Backend> Trainer<B> {
         Ok(numbers)
     }
 
-    /// The parameters.
-    ///
-    /// # Errors
-    /// A device that fails.
-    pub fn weights(&self) -> Result<Vec<f32>, Error> {
-        self.read(&self.params)
-    }
-
     /// The gradient of the last step.
     ///
     /// # Errors
     /// A device that fails.
     pub fn gradients(&self) -> Result<Vec<f32>, Error> {
-        self.read(&self.grads)
-    }
-
-    /// The state for a checkpoint.
-    ///
-    /// # Errors
-    /// A device that fails.
-    pub fn state(&self) -> Result<State, Error> {
-        Ok(State {
-            step: self.optimizer.step,
-            weights: self.weights()?,
-            exp_avg: self.read(&self.optimizer.m)?,
-            exp_avg_sq: self.read(&self.optimizer.v)?,
-        })
-    }
-
-    fn read(&self, buf: &B::Buf) -> Result<Vec<f32>, Error> {
         let mut out = vec![0.0; self.model.layout().len()];
-        self.model.backend().download(View::new(buf, 0, out.len()), &mut out)?;
+        self.model.backend().download(View::new(&self.grads, 0, out.len()), &mut out)?;
         Ok(out)
     }
 
-    /// Other frequencies for the evaluation.
+    /// Copies `out.len()` values from `offset` of an arena, for a checkpoint.
     ///
     /// # Errors
-    /// As [`Transformer::set_ropes`].
-    pub fn set_ropes(&mut self, ropes: &Ropes) -> Result<(), Error> {
-        self.model.set_ropes(ropes)
+    /// A device that fails.
+    pub fn read(&self, arena: Arena, offset: usize, out: &mut [f32]) -> Result<(), Error> {
+        let buf = match arena {
+            Arena::Weights => &self.params,
+            Arena::ExpAvg => &self.optimizer.m,
+            Arena::ExpAvgSq => &self.optimizer.v,
+        };
+        self.model.backend().download(View::new(buf, offset, out.len()), out)
     }
 
-    /// The losses of one evaluation chunk: `tokens.len() - 1` values, nats. Gives the training
-    /// buffers back first: an evaluation may be much longer than a row.
-    ///
-    /// # Errors
-    /// A token id outside the vocabulary; a device that fails.
-    pub fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+    /// The trained model and its parameters. All else is freed: an evaluation may be much longer
+    /// than a row.
+    pub fn finish(mut self) -> (Transformer<B>, B::Buf) {
         self.model.release();
-        self.model.losses(&self.params, tokens)
+        (self.model, self.params)
     }
 }

@@ -139,7 +139,11 @@ impl Options {
     fn save(&self, config: &Config, params: &[f32]) {
         if let Some(path) = &self.weights {
             let layout = model::Layout::new(config);
-            xp::train::weights::save(path, &layout, params).expect("weights that can be written");
+            let read = |offset: usize, out: &mut [f32]| {
+                out.copy_from_slice(&params[offset..offset + out.len()]);
+                Ok(())
+            };
+            xp::train::weights::save(path, &layout, read).expect("weights that can be written");
         }
     }
 }
