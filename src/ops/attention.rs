@@ -66,8 +66,9 @@ impl AttentionShape {
 #[must_use]
 pub fn attention_scratch(shape: AttentionShape, threads: usize) -> (u64, u64) {
     let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
-    let padded = (head_dim as u64).saturating_add(MAX_COLUMNS as u64);
-    let length = (seq_len as u64).saturating_add(KEY_BLOCK as u64);
+    let up = |n: usize, to: usize| (n as u64).div_ceil(to as u64).saturating_mul(to as u64);
+    let padded = up(head_dim, MAX_COLUMNS);
+    let length = up(seq_len, KEY_BLOCK);
     let head = length.saturating_mul(padded);
     let all_heads = head.saturating_mul(rows as u64).saturating_mul(heads as u64);
     let at_once = (threads as u64).min((rows as u64).saturating_mul(heads as u64));

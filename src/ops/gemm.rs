@@ -58,6 +58,12 @@ impl<'a> Matrix<'a> {
     }
 }
 
+/// Values of scratch that a multiply needs, at most, whose sizes do not exceed `largest`.
+#[must_use]
+pub fn gemm_scratch(largest: usize) -> u64 {
+    2 * (largest.min(PACK_BLOCK) * K_BLOCK) as u64
+}
+
 /// C\[m, n\] = A\[m, k\] B\[k, n\], or C += A B; C is dense and row-major.
 pub(crate) fn gemm(
     cpu: &Cpu,

@@ -35,5 +35,6 @@ pub use backend::{Backend, LinearShape, NormShape, View, ViewMut, Write};
 pub use cpu::Cpu;
 pub use cross_entropy::{HeadShape, IGNORE, rows_per_chunk};
 pub use error::Error;
+pub use gemm::gemm_scratch;
 pub use isa::Isa;
 pub use rope::rope_table;
