@@ -112,6 +112,68 @@ fn one_two_and_four_threads_give_the_same_bytes() {
 }
 
 #[test]
+fn runs_side_by_side_give_the_same_bytes_and_end_as_one_at_a_time_does() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    assert_eq!(code(&lab.run(&spec, "one", &["--jobs", "1"])), 0);
+    let want = digest(&lab.path("one"));
+    for (jobs, threads) in [("2", "1"), ("3", "2"), ("9", "3")] {
+        let results = format!("jobs-{jobs}");
+        let output = lab.run(&spec, &results, &["-j", jobs, "--threads", threads]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert_eq!(digest(&lab.path(&results)), want, "{jobs} jobs");
+    }
+    let path = "jobs-3/tiny/geo/seed-1/provenance.json";
+    assert_eq!(lab.json(path)["jobs"], 3);
+
+    let hot = "lr = 1e6\ngrad_clip = 1e30\nweight_decay = 1000\nwarmup_frac = 0";
+    let spec = lab.spec("bad", &[("lr = 3e-3", hot)]);
+    let output = lab.run(&spec, "bad", &["--jobs", "2"]);
+    assert_eq!(code(&output), 1);
+    assert!(stderr(&output).contains("4 of 4 runs diverged"), "{}", stderr(&output));
+}
+
+#[test]
+fn the_number_of_runs_side_by_side_is_measured_where_that_costs_little() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[("max_steps = 30", "max_steps = 400"), ("= 40000", "= 400000")]);
+    let output = lab.run(&spec, "measured", &["--threads", "2"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let told = stderr(&output);
+    assert!(told.contains("at a time: ") && told.contains("--jobs N chooses"), "{told}");
+    let output = lab.run(&spec, "given", &["--jobs", "1"]);
+    assert!(!stderr(&output).contains("at a time"));
+    assert_eq!(digest(&lab.path("measured")), digest(&lab.path("given")));
+}
+
+#[test]
+fn the_peak_of_memory_is_what_the_plan_predicts() {
+    let lab = Lab::new();
+    let edits = [
+        ("vocab_size = 256", "vocab_size = 8000"),
+        ("seq_len = 64", "seq_len = 512"),
+        ("max_steps = 30", "max_steps = 2"),
+        ("lengths = [64, 128, 256]", "lengths = [1024]"),
+        ("chunks = 4", "chunks = 1"),
+    ];
+    let spec = lab.spec("memory", &edits);
+    // What makes the tokens is another process.
+    assert_eq!(code(&lab.run(&spec, "first", &["--only", "geo", "--seeds", "1"])), 0);
+    let output = lab.run(&spec, "second", &["--only", "geo", "--seeds", "1"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let Some(peak) =
+        lab.json("second/tiny/geo/seed-1/provenance.json")["peak_memory_bytes"].as_f64()
+    else {
+        eprintln!("skipped: this system does not tell a process its peak of memory");
+        return;
+    };
+    let plan = lab.plan(&spec, "second");
+    let predicted = plan["protocols"][0]["peak_memory_bytes"].as_f64().expect("a prediction");
+    let ratio = predicted / peak;
+    assert!((ratio - 1.0).abs() < 0.15, "predicted {predicted}, was {peak}");
+}
+
+#[test]
 fn what_is_done_is_not_done_again_and_a_length_only_evaluates() {
     let lab = Lab::new();
     let spec = lab.spec("tiny", &[]);

@@ -3,16 +3,16 @@
 
 use std::path::Path;
 use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use xp::data::{Cache, ContentHashes, Progress};
 use xp::model::Layout;
-use xp::plan::{self, LayerSets, Plan, Protocol};
+use xp::plan::{self, LayerSets, Plan, Protocol, Run};
 use xp::report::{Input, Report, summary_csv};
 use xp::results::{self, Record, store};
 use xp::run::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
-use xp::run::state::{Index, inspect};
-use xp::run::{Observer, Options, Outcome, run_dir};
+use xp::run::state::{Index, Inspection, inspect};
+use xp::run::{Jobs, Observer, Options, Outcome, RunObserver, run_dir};
 use xp::spec::load;
 use xp::train::StepNumbers;
 use xp::train::checkpoint::Arena;
@@ -109,10 +109,18 @@ impl EvalSession for MockSession {
 
 /// Stops the interpreter before some step or some evaluated chunk; counts the chunks.
 struct Watch<'a> {
-    steps: u64,
-    chunks: u64,
-    evaluated: u64,
+    steps: AtomicU64,
+    chunks: AtomicU64,
+    evaluated: AtomicU64,
     stop: &'a AtomicBool,
+}
+
+impl Watch<'_> {
+    fn count_down(&self, left: &AtomicU64) {
+        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 impl Progress for Watch<'_> {
@@ -120,19 +128,25 @@ impl Progress for Watch<'_> {
 }
 
 impl Observer for Watch<'_> {
+    fn run_begins<'a>(
+        &'a self,
+        _: &'a Run<'a>,
+        _: usize,
+        _: usize,
+        _: &Inspection,
+    ) -> Box<dyn RunObserver + 'a> {
+        Box::new(self)
+    }
+}
+
+impl RunObserver for &Watch<'_> {
     fn step(&mut self, _: &results::Step, _: u64, _: u64, _: std::time::Duration) {
-        self.steps = self.steps.saturating_sub(1);
-        if self.steps == 0 {
-            self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
+        self.count_down(&self.steps);
     }
 
     fn evaluating(&mut self, _: Option<&str>, _: u64, _: usize, _: usize) {
-        self.evaluated += 1;
-        self.chunks = self.chunks.saturating_sub(1);
-        if self.chunks == 0 {
-            self.stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        }
+        self.evaluated.fetch_add(1, Ordering::Relaxed);
+        self.count_down(&self.chunks);
     }
 }
 
@@ -170,6 +184,17 @@ impl Lab {
 
     /// Carries a plan out, up to so many steps and chunks.
     fn run(&self, plan: &Plan, results: &str, steps: u64, chunks: u64) -> Did {
+        self.run_with(plan, results, (steps, chunks), 1)
+    }
+
+    /// As [`Lab::run`], with so many runs side by side.
+    fn run_with(
+        &self,
+        plan: &Plan,
+        results: &str,
+        (steps, chunks): (u64, u64),
+        jobs: usize,
+    ) -> Did {
         let (layout, cache) = (self.layout(results), Cache::at(self.dir.path().join("c")));
         let options = Options {
             results: &layout,
@@ -177,14 +202,17 @@ impl Lab {
             only: None,
             seeds: None,
             shard: None,
+            jobs: Jobs::Given(jobs),
             fail_fast: false,
             force: false,
             supersede: false,
         };
         let (mock, stop) = (Mock::default(), AtomicBool::new(false));
-        let mut watch = Watch { steps, chunks, evaluated: 0, stop: &stop };
-        let outcome = xp::run::run(plan, &options, &mock, &mut watch, &stop).unwrap();
-        Did { outcome, opened: mock.opened.into_inner().unwrap(), evaluated: watch.evaluated }
+        let watch =
+            Watch { steps: steps.into(), chunks: chunks.into(), evaluated: 0.into(), stop: &stop };
+        let outcome = xp::run::run(plan, &options, &mock, &watch, &stop).unwrap();
+        let evaluated = watch.evaluated.into_inner();
+        Did { outcome, opened: mock.opened.into_inner().unwrap(), evaluated }
     }
 
     fn all(&self, plan: &Plan, results: &str) -> Did {
@@ -458,4 +486,31 @@ fn a_change_after_an_import_is_a_change_after_results() {
     let lock = store::read_lock(&layout.lock("tiny")).unwrap().expect("a lock");
     assert_eq!(lock.amendments.len(), 1);
     assert!(lock.amendments[0].after_results);
+}
+
+#[test]
+fn runs_side_by_side_give_the_same_bytes_also_after_a_stop() {
+    let lab = Lab::new();
+    let both = plan(&[BOTH, "experiment.repeats=2"]);
+    lab.all(&both, "one");
+    for (jobs, steps, chunks) in [(3, u64::MAX, u64::MAX), (2, 45, u64::MAX), (4, u64::MAX, 50)] {
+        let results = format!("{jobs}");
+        let stopped = lab.run_with(&both, &results, (steps, chunks), jobs).outcome.interrupted;
+        assert_eq!(stopped, jobs != 3);
+        let did = lab.run_with(&both, &results, (u64::MAX, u64::MAX), jobs);
+        assert_eq!((did.outcome.interrupted, did.outcome.failed), (false, 0));
+        assert_eq!(lab.bytes(&both, &results), lab.bytes(&both, "one"));
+    }
+}
+
+#[test]
+fn side_by_side_a_second_name_of_one_set_still_waits_for_the_weights_of_the_first() {
+    let lab = Lab::new();
+    let plan = plan(&[
+        "config=[{name=\"geo\", freq=\"geo(theta=10k)\"}, {name=\"again\", freq=\"geo(theta=10k)\"}]",
+    ]);
+    assert_eq!(plan.runs().len(), 4);
+    let mut opened = lab.run_with(&plan, "r", (u64::MAX, u64::MAX), 4).opened;
+    opened.sort_unstable();
+    assert_eq!(opened, [0, 0, TRAINED, TRAINED]);
 }

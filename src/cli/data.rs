@@ -29,7 +29,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let checked = checked_spec(&args.spec, &args.spec_args, global)?;
     let cache = Cache::from_env()?;
-    let mut console = Console::new(global.quiet);
+    let console = Console::new(global.quiet);
     let mut streams = Vec::new();
     for point in &checked.points {
         for kind in [SplitKind::Train, SplitKind::Validation] {

@@ -4,14 +4,14 @@ use std::io::{IsTerminal, Write};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::common::duration;
 use crate::data::{Progress, SplitKind};
 use crate::plan::Run;
 use crate::results::{Record, Step};
 use crate::run::state::{Inspection, State};
-use crate::run::{Ending, Observer};
+use crate::run::{Ending, Observer, RunObserver, Speed};
 
 /// Longest silence where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
@@ -19,47 +19,34 @@ const PLAIN_EVERY: Duration = Duration::from_secs(30);
 /// Prints how a sweep goes.
 pub struct Console {
     quiet: bool,
-    bar: Option<ProgressBar>,
-    run: RunLine,
+    /// On a terminal: one bar for each run at work.
+    bars: Option<MultiProgress>,
+    /// The bar of what comes before the runs.
+    preparing: Mutex<Option<ProgressBar>>,
     last_plain: Mutex<Instant>,
-}
-
-/// What is said of the run at hand.
-#[derive(Default)]
-struct RunLine {
-    label: String,
-    number: usize,
-    of: usize,
-    /// Tokens and seconds of the steps so far, for a speed that does not jump.
-    tokens: u64,
-    elapsed: Duration,
-    first_step: u64,
 }
 
 impl Console {
     /// A console on stderr.
     pub fn new(quiet: bool) -> Self {
         let terminal = std::io::stderr().is_terminal() && !quiet;
-        let bar = terminal.then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10));
-            bar.set_style(ProgressStyle::with_template("{prefix} {msg}").expect("a constant"));
-            bar
-        });
-        Self { quiet, bar, run: RunLine::default(), last_plain: Mutex::new(Instant::now()) }
+        let bars = terminal
+            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        let last_plain = Mutex::new(Instant::now());
+        Self { quiet, bars, preparing: Mutex::default(), last_plain }
     }
 
     fn say(&self, line: &str) {
         if self.quiet {
             return;
         }
-        match &self.bar {
-            // Lines that stay go above the bar.
-            Some(bar) => bar.suspend(|| {
-                let _ = writeln!(std::io::stderr(), "{line}");
-            }),
-            None => {
-                let _ = writeln!(std::io::stderr(), "{line}");
-            }
+        let write = || {
+            let _ = writeln!(std::io::stderr(), "{line}");
+        };
+        match &self.bars {
+            // Lines that stay go above the bars.
+            Some(bars) => bars.suspend(write),
+            None => write(),
         }
         *self.last_plain.lock().expect("no panic while it is held") = Instant::now();
     }
@@ -67,31 +54,40 @@ impl Console {
     /// Whether it is time for another plain line.
     fn plain_due(&self) -> bool {
         let last = self.last_plain.lock().expect("no panic while it is held");
-        self.bar.is_none() && last.elapsed() >= PLAIN_EVERY
+        self.bars.is_none() && last.elapsed() >= PLAIN_EVERY
     }
 
-    fn style(&self, template: &str, length: u64) {
-        if let Some(bar) = &self.bar {
-            let style = ProgressStyle::with_template(template)
-                .expect("a constant template")
-                .progress_chars("=> ");
-            bar.set_message("");
-            bar.set_style(style);
-            bar.set_length(length);
+    fn bar(&self) -> Option<ProgressBar> {
+        self.bars.as_ref().map(|bars| bars.add(ProgressBar::new(0)))
+    }
+
+    /// Shows what is done before the runs.
+    fn prepare(&self, prefix: String) {
+        let mut preparing = self.preparing.lock().expect("no panic while it is held");
+        if preparing.is_none() {
+            *preparing = self.bar();
+        }
+        if let Some(bar) = preparing.as_ref() {
+            style(bar, "{prefix} {msg}", 0);
+            bar.set_prefix(prefix);
+            bar.tick();
         }
     }
 
-    fn title(&self) -> String {
-        let RunLine { label, number, of, .. } = &self.run;
-        format!("[{number}/{of}] {label}")
-    }
-
-    /// Takes the bar away.
+    /// Takes the bars away.
     pub fn finish(&self) {
-        if let Some(bar) = &self.bar {
+        if let Some(bar) = self.preparing.lock().expect("no panic while it is held").take() {
             bar.finish_and_clear();
         }
     }
+}
+
+fn style(bar: &ProgressBar, template: &str, length: u64) {
+    let style =
+        ProgressStyle::with_template(template).expect("a constant template").progress_chars("=> ");
+    bar.set_message("");
+    bar.set_style(style);
+    bar.set_length(length);
 }
 
 impl Progress for Console {
@@ -99,7 +95,8 @@ impl Progress for Console {
         let done = done_bytes as f64 / 1e6;
         let of = total_bytes.map_or(String::new(), |n| format!(" of {:.0}", n as f64 / 1e6));
         let text = format!("{done:.0}{of} MB, {tokens} tokens");
-        if let Some(bar) = &self.bar {
+        let preparing = self.preparing.lock().expect("no panic while it is held");
+        if let Some(bar) = preparing.as_ref() {
             bar.set_message(text);
             bar.tick();
         } else if self.plain_due() {
@@ -109,51 +106,95 @@ impl Progress for Console {
 }
 
 impl Observer for Console {
-    fn begin(&mut self, total: usize, todo: usize) {
+    fn begin(&self, total: usize, todo: usize) {
         if todo > 0 {
             self.say(&format!("{total} runs, {} there already, {todo} to do", total - todo));
         }
     }
 
-    fn preparing(&mut self, kind: SplitKind) {
-        self.style("{prefix} {msg}", 0);
-        if let Some(bar) = &self.bar {
-            bar.set_prefix(format!("tokens of the {} split:", kind.word()));
+    fn preparing(&self, kind: SplitKind) {
+        self.prepare(format!("tokens of the {} split:", kind.word()));
+    }
+
+    fn measuring(&self) {
+        self.prepare("measuring how many runs to train side by side".into());
+    }
+
+    fn side_by_side(&self, jobs: usize, speeds: &[Speed]) {
+        self.finish();
+        if let [one, .., _] = speeds {
+            let chosen = speeds.iter().find(|speed| speed.jobs == jobs).unwrap_or(one);
+            let others = speeds.iter().filter(|speed| speed.jobs != jobs);
+            let others: Vec<String> = others
+                .map(|speed| format!("{:.1}k with {}", speed.tokens_per_s / 1e3, speed.jobs))
+                .collect();
+            self.say(&format!(
+                "{jobs} run{} at a time: {:.1}k tok/s, {} (--jobs N chooses)",
+                if jobs == 1 { "" } else { "s" },
+                chosen.tokens_per_s / 1e3,
+                others.join(", ")
+            ));
         }
     }
 
-    fn run_begins(&mut self, run: &Run<'_>, number: usize, of: usize, inspection: &Inspection) {
-        let point = run.point.resolved.name.as_ref().map_or(String::new(), |p| format!("{p}/"));
-        self.run = RunLine {
-            label: format!("{point}{} seed {}{}", run.config.name, run.seed, repeat(run)),
-            number,
-            of,
-            ..RunLine::default()
+    fn run_begins<'a>(
+        &'a self,
+        run: &'a Run<'a>,
+        number: usize,
+        of: usize,
+        inspection: &Inspection,
+    ) -> Box<dyn RunObserver + 'a> {
+        self.finish();
+        let line = RunLine {
+            console: self,
+            bar: self.bar(),
+            title: format!("[{number}/{of}] {}", label(run)),
+            tokens: 0,
+            elapsed: Duration::ZERO,
+            first_step: 0,
         };
         if !matches!(inspection.state, State::Todo) {
-            self.say(&format!("{}: {}", self.title(), inspection.reason));
+            self.say(&format!("{}: {}", line.title, inspection.reason));
         }
+        Box::new(line)
     }
 
-    fn training(&mut self, _run: &Run<'_>, from: u64, steps: u64) {
-        self.run.first_step = from;
-        self.style("{prefix} [{bar:16}] {pos}/{len} {msg}", steps);
+    fn run_locked(&self, run: &Run<'_>) {
+        self.say(&format!("{}: another process is at it, left alone", label(run)));
+    }
+}
+
+/// Prints how one run goes.
+struct RunLine<'a> {
+    console: &'a Console,
+    bar: Option<ProgressBar>,
+    title: String,
+    /// Tokens and seconds of the steps so far, for a speed that does not jump.
+    tokens: u64,
+    elapsed: Duration,
+    first_step: u64,
+}
+
+impl RunObserver for RunLine<'_> {
+    fn training(&mut self, from: u64, steps: u64) {
+        self.first_step = from;
         if let Some(bar) = &self.bar {
-            bar.set_prefix(self.title());
+            style(bar, "{prefix} [{bar:16}] {pos}/{len} {msg}", steps);
+            bar.set_prefix(self.title.clone());
             bar.set_position(from);
         }
     }
 
     fn step(&mut self, step: &Step, steps: u64, tokens: u64, took: Duration) {
-        self.run.tokens += tokens;
-        self.run.elapsed += took;
-        if self.bar.is_none() && !self.plain_due() {
+        self.tokens += tokens;
+        self.elapsed += took;
+        if self.bar.is_none() && !self.console.plain_due() {
             return;
         }
         let done = step.step + 1;
-        let here = (done - self.run.first_step).max(1) as f64;
-        let eta = self.run.elapsed.as_secs_f64() / here * (steps - done) as f64;
-        let speed = self.run.tokens as f64 / self.run.elapsed.as_secs_f64().max(1e-9);
+        let here = (done - self.first_step).max(1) as f64;
+        let eta = self.elapsed.as_secs_f64() / here * (steps - done) as f64;
+        let speed = self.tokens as f64 / self.elapsed.as_secs_f64().max(1e-9);
         let loss = step.loss.map_or("not finite".into(), |loss| format!("{loss:.4}"));
         let text = format!(
             "loss {loss} lr {:.2e} {:.1}k tok/s eta {}",
@@ -166,7 +207,7 @@ impl Observer for Console {
                 bar.set_position(done);
                 bar.set_message(text);
             }
-            None => self.say(&format!("{}: step {done}/{steps} {text}", self.title())),
+            None => self.console.say(&format!("{}: step {done}/{steps} {text}", self.title)),
         }
     }
 
@@ -175,22 +216,17 @@ impl Observer for Console {
         let text = format!("evaluating {under}length {length}, chunk {} of {of}", chunk + 1);
         if let Some(bar) = &self.bar {
             if chunk == 0 {
-                self.style("{prefix} [{bar:16}] {msg}", of as u64);
+                style(bar, "{prefix} [{bar:16}] {msg}", of as u64);
             }
-            bar.set_prefix(self.title());
+            bar.set_prefix(self.title.clone());
             bar.set_position(chunk as u64);
             bar.set_message(text);
-        } else if self.plain_due() {
-            self.say(&format!("{}: {text}", self.title()));
+        } else if self.console.plain_due() {
+            self.console.say(&format!("{}: {text}", self.title));
         }
     }
 
-    fn run_ends(&mut self, run: &Run<'_>, ending: &Ending, record: Option<&Record>) {
-        let title = if self.run.label.is_empty() {
-            format!("{} seed {}{}", run.config.name, run.seed, repeat(run))
-        } else {
-            self.title()
-        };
+    fn ends(&mut self, ending: &Ending, record: Option<&Record>) {
         let text = match ending {
             Ending::Done => {
                 let metrics = record.into_iter().flat_map(|record| &record.eval);
@@ -201,7 +237,7 @@ impl Observer for Console {
                     .collect();
                 format!(
                     "done in {}, ppl {}",
-                    duration(self.run.elapsed.as_secs_f64()),
+                    duration(self.elapsed.as_secs_f64()),
                     metrics.join(", ")
                 )
             }
@@ -210,8 +246,17 @@ impl Observer for Console {
             Ending::Failed(message) => format!("failed: {message}"),
             Ending::Locked => "another process is at it, left alone".into(),
         };
-        self.say(&format!("{title}: {text}"));
+        if let Some(bar) = &self.bar {
+            bar.finish_and_clear();
+        }
+        self.console.say(&format!("{}: {text}", self.title));
     }
+}
+
+/// `point/config seed 42`, and whether it is a repeat.
+fn label(run: &Run<'_>) -> String {
+    let point = run.point.resolved.name.as_ref().map_or(String::new(), |p| format!("{p}/"));
+    format!("{point}{} seed {}{}", run.config.name, run.seed, repeat(run))
 }
 
 /// Says that a run is a repeat.

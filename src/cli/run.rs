@@ -10,7 +10,7 @@ use super::progress::Console;
 use crate::data::Cache;
 use crate::plan::Plan;
 use crate::run::state::{Index, inspect};
-use crate::run::{self, Cpu, Options, Outcome, run_dir};
+use crate::run::{self, Cpu, Jobs, Options, Outcome, run_dir};
 
 /// Carry out what is missing; run again is resume.
 #[derive(Debug, clap::Args)]
@@ -34,13 +34,17 @@ pub struct Args {
     /// Threads. Default: all cores. The results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Runs carried out side by side, sharing the threads. Default: as many as train the most
+    /// tokens a second, measured before the first run. The results do not depend on it.
+    #[arg(long, short, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    jobs: Option<u16>,
     /// Only every N-th run, beginning with the I-th, from 1.
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
     /// Say what would be done, and do nothing.
     #[arg(long, short = 'n')]
     dry_run: bool,
-    /// Stop at the first run that fails or diverges.
+    /// Begin no run after one that fails or diverges.
     #[arg(long)]
     fail_fast: bool,
     /// Go on from a checkpoint that another device class made.
@@ -86,6 +90,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         only,
         seeds: args.seeds.clone(),
         shard,
+        jobs: args.jobs.map_or(Jobs::Measured, |n| Jobs::Given(n.into())),
         fail_fast: args.fail_fast,
         force: args.force,
         supersede: args.supersede,
@@ -97,8 +102,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         return dry_run(&plan, &options);
     }
     let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
-    let mut console = Console::new(global.quiet);
-    let outcome = run::run(&plan, &options, &Cpu::new(), &mut console, &stop);
+    let console = Console::new(global.quiet);
+    let outcome = run::run(&plan, &options, &Cpu::new(), &console, &stop);
     console.finish();
     finish(&plan, &outcome?, args, global)
 }

@@ -42,6 +42,12 @@ impl Cpu {
         }
     }
 
+    /// The same path with scratch memory of its own, for work beside this one's.
+    #[must_use]
+    pub fn apart(&self) -> Self {
+        Self { isa: self.isa, pool: Arc::default() }
+    }
+
     /// The instruction path.
     #[must_use]
     pub fn isa(&self) -> Isa {

@@ -193,9 +193,15 @@ pub struct Provenance {
     /// Git commit of the working directory, with `+dirty` if it had changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git: Option<String>,
-    /// Threads used.
+    /// Threads that the run had at its beginning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub threads: Option<usize>,
+    /// Runs that were carried out side by side, if more than one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub jobs: Option<usize>,
+    /// Largest memory of the process up to the end of the run, all that it carried out included.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub peak_memory_bytes: Option<u64>,
     /// Training tokens a second, by the median step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_s: Option<f64>,

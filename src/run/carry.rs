@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::evaluate::{Outcome, evaluate};
 use super::executor::{Executor, Job, Start};
-use super::interpret::Observer;
+use super::interpret::RunObserver;
+use super::lanes::Lane;
 use super::provenance::Log;
 use super::state::{Inspection, State};
+use super::streams::Streams;
 use super::{Error, executor};
 use crate::data::{Order, TokenStream};
 use crate::fs;
@@ -39,14 +41,6 @@ pub enum Ending {
     Locked,
 }
 
-/// The token streams of a point.
-pub struct Streams {
-    /// Training tokens; only opened if something is to be trained.
-    pub train: Option<TokenStream>,
-    /// Validation tokens.
-    pub validation: TokenStream,
-}
-
 /// When checkpoints are written.
 #[derive(Debug, Clone, Copy)]
 pub struct CheckpointPolicy {
@@ -74,6 +68,10 @@ pub struct Context<'a> {
     pub keep_weights: bool,
     /// Whether to go on from a checkpoint of another device class.
     pub force: bool,
+    /// The threads that it has.
+    pub lane: &'a Lane<'a>,
+    /// Runs that may be at work beside each other, this one among them.
+    pub jobs: usize,
     /// Set by a signal.
     pub stop: &'a AtomicBool,
 }
@@ -86,7 +84,7 @@ pub fn carry_out(
     context: &Context<'_>,
     inspection: &Inspection,
     executor: &dyn Executor,
-    observer: &mut dyn Observer,
+    observer: &mut dyn RunObserver,
 ) -> Result<Ending, Error> {
     match inspection.state {
         State::Done => Ok(Ending::Done),
@@ -95,20 +93,41 @@ pub fn carry_out(
     }
 }
 
-fn job<'a>(context: &Context<'a>) -> Job<'a> {
-    Job {
-        protocol: &context.run.point.resolved.protocol,
-        freq: &context.run.config.freq,
-        seed: context.run.seed,
-        steps: context.steps,
+/// A run as the arithmetic sees it.
+pub fn job<'a>(run: &'a Run<'_>, steps: u64) -> Job<'a> {
+    Job { protocol: &run.point.resolved.protocol, freq: &run.config.freq, seed: run.seed, steps }
+}
+
+/// The rows of each step of a run.
+fn order(run: &Run<'_>, tokens: &TokenStream) -> Result<Order, Error> {
+    let train = &run.point.resolved.protocol.train;
+    Ok(Order::new(train.order, run.seed, tokens.rows(train.seq_len), train.batch_size)?)
+}
+
+/// The tokens of a step's batch.
+fn read_batch(run: &Run<'_>, tokens: &TokenStream, order: &Order, step: u64, out: &mut Vec<u32>) {
+    let seq_len = run.point.resolved.protocol.train.seq_len;
+    out.clear();
+    for row in order.batch(step) {
+        read_into(tokens, row * seq_len, seq_len, out);
     }
+}
+
+/// The tokens of a run's first step.
+///
+/// # Errors
+/// Data without a whole batch.
+pub fn first_batch(run: &Run<'_>, tokens: &TokenStream) -> Result<Vec<u32>, Error> {
+    let mut batch = Vec::new();
+    read_batch(run, tokens, &order(run, tokens)?, 0, &mut batch);
+    Ok(batch)
 }
 
 fn train(
     context: &Context<'_>,
     inspection: &Inspection,
     executor: &dyn Executor,
-    observer: &mut dyn Observer,
+    observer: &mut dyn RunObserver,
 ) -> Result<Ending, Error> {
     let dir = context.dir;
     fs::create_dir_all(dir.path())?;
@@ -116,21 +135,21 @@ fn train(
     let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
     let owner =
         Owner { train_id: context.run.train_id.clone(), device_class: executor.device_class() };
-    let initial = executor.initial(&job(context))?;
+    let job = job(context.run, context.steps);
+    let initial = executor.initial(&job)?;
     let init = initial_hash(&initial);
     let (from, start) = match resume_point(context, &owner)? {
         Some(state) => (state.step, Start::Checkpoint(Box::new(state))),
         None => (0, Start::Fresh(initial)),
     };
-    let mut session = executor.train(&job(context), start)?;
-    let mut log = Log::begin(dir, &owner.device_class, from, logged)?;
+    let mut session = executor.train(&job, start)?;
+    let mut log = Log::begin(dir, &owner.device_class, share(context), from, logged)?;
     let mut train_log = TrainLog::open(dir, from)?;
-    observer.training(context.run, from, context.steps);
+    observer.training(from, context.steps);
 
     let protocol = &context.run.point.resolved.protocol.train;
     let tokens = context.streams.train.as_ref().expect("opened for runs that train");
-    let rows = tokens.rows(protocol.seq_len);
-    let order = Order::new(protocol.order, context.run.seed, rows, protocol.batch_size)?;
+    let order = order(context.run, tokens)?;
     let mut batch = Vec::new();
     let mut durations = Vec::new();
     let mut last_checkpoint = Instant::now();
@@ -138,11 +157,8 @@ fn train(
     while session.position() < context.steps {
         let step = session.position();
         let began = Instant::now();
-        batch.clear();
-        for row in order.batch(step) {
-            read_into(tokens, row * protocol.seq_len, protocol.seq_len, &mut batch);
-        }
-        let numbers = session.step(&batch)?;
+        read_batch(context.run, tokens, &order, step, &mut batch);
+        let numbers = context.lane.run(|| session.step(&batch))?;
         durations.push(began.elapsed());
         let finite = |x: f64| x.is_finite().then_some(x);
         let line = Step {
@@ -206,6 +222,11 @@ fn train(
     log.end(context.steps, "done")?;
     checkpoint::clear(&dir.checkpoint())?;
     Ok(Ending::Done)
+}
+
+/// Threads of a run at its beginning, and runs that may be at work side by side.
+fn share(context: &Context<'_>) -> (usize, usize) {
+    (context.lane.threads(), context.jobs)
 }
 
 /// blake3 of weights as f32, little-endian: what two machines compare before any arithmetic.
@@ -297,7 +318,7 @@ fn evaluate_only(
     context: &Context<'_>,
     inspection: &Inspection,
     executor: &dyn Executor,
-    observer: &mut dyn Observer,
+    observer: &mut dyn RunObserver,
 ) -> Result<Ending, Error> {
     let dir = context.dir;
     fs::create_dir_all(dir.path())?;
@@ -314,11 +335,11 @@ fn evaluate_only(
     let weights = weights::load(&weights_of, &layout)
         .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
     let steps = record.train.as_ref().map_or(context.steps, |t| t.steps);
-    let mut log = Log::begin(dir, &executor.device_class(), steps, steps)?;
+    let mut log = Log::begin(dir, &executor.device_class(), share(context), steps, steps)?;
     if let Some(source) = &source {
         log.source(source.clone());
     }
-    let mut session = executor.evaluate(&job(context), weights)?;
+    let mut session = executor.evaluate(&job(context.run, context.steps), weights)?;
     let outcome = Outcome {
         training: record.train.clone().expect("a trained run says what was trained"),
         data: record.data.clone().unwrap_or_else(|| data_identity(context)),

@@ -58,7 +58,7 @@ impl Executor for Cpu {
 
     fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
         let (model, train, steps) = (&job.protocol.model, &job.protocol.train, job.steps);
-        let (backend, ropes) = (self.backend.clone(), ropes(job.freq));
+        let (backend, ropes) = (self.backend.apart(), ropes(job.freq));
         Ok(Box::new(match start {
             Start::Fresh(weights) => Trainer::new(backend, model, &ropes, train, steps, weights)?,
             Start::Checkpoint(state) => {
@@ -68,8 +68,9 @@ impl Executor for Cpu {
     }
 
     fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
-        let params = self.backend.upload(weights)?;
-        let model = Transformer::new(self.backend.clone(), &job.protocol.model, &ropes(job.freq))?;
+        let backend = self.backend.apart();
+        let params = backend.upload(weights)?;
+        let model = Transformer::new(backend, &job.protocol.model, &ropes(job.freq))?;
         Ok(Box::new(Evaluator { model, params }))
     }
 }

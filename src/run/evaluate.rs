@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::Error;
 use super::carry::{Context, new_record, read_into};
 use super::executor::EvalSession;
-use super::interpret::Observer;
+use super::interpret::RunObserver;
 use super::state::chunks_to_do;
 use crate::eval;
 use crate::plan::{Chunks, Coverage, eval_id};
@@ -29,7 +29,7 @@ pub fn evaluate(
     held: Option<&Json>,
     outcome: &Outcome,
     session: &mut dyn EvalSession,
-    observer: &mut dyn Observer,
+    observer: &mut dyn RunObserver,
 ) -> Result<bool, Error> {
     let run = context.run;
     let validation = &context.streams.validation;
@@ -62,7 +62,7 @@ pub fn evaluate(
             }
             tokens.clear();
             read_into(validation, chunk * length, *length, &mut tokens);
-            let losses = session.losses(&tokens)?;
+            let losses = context.lane.run(|| session.losses(&tokens))?;
             let train_len = run.point.resolved.protocol.train.seq_len;
             let line = eval::chunk_loss(*length, *chunk, &losses, train_len);
             lines.push(ChunkLoss { transform: transform.clone(), ..line });

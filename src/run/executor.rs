@@ -1,4 +1,4 @@
-//! Who does the arithmetic: an [`Executor`] opens a [`Session`] a run.
+//! Who does the arithmetic: an [`Executor`] opens a [`TrainSession`], then an [`EvalSession`], a run.
 //!
 //! The interpreter knows steps, files and kills; it does not know devices. A mock executor whose
 //! losses are a formula of the run makes everything around the arithmetic testable in
@@ -72,7 +72,7 @@ pub trait Executor: Sync {
 }
 
 /// A training on a device.
-pub trait TrainSession {
+pub trait TrainSession: Send {
     /// Carries out one step on `tokens`: batch_size rows of seq_len tokens.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ pub trait TrainSession {
 }
 
 /// An evaluation on a device.
-pub trait EvalSession {
+pub trait EvalSession: Send {
     /// Other frequencies from here on.
     ///
     /// # Errors

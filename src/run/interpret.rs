@@ -1,17 +1,23 @@
 //! A plan, carried out run by run.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::carry::{CheckpointPolicy, Context, Ending, Streams, carry_out, record_failure};
+use super::carry::{
+    CheckpointPolicy, Context, Ending, carry_out, first_batch, job, record_failure,
+};
 use super::executor::Executor;
+use super::jobs::{self, Jobs, Speed, Trial};
+use super::lanes::Lanes;
 use super::provenance::now;
+use super::queue::Queue;
 use super::state::{Index, Inspection, State, inspect};
+use super::streams::Opened;
 use super::{Error, ErrorKind};
 use crate::data::{self, Cache, SplitKind};
 use crate::fs;
-use crate::plan::{Plan, Point, Run, steps_problem};
+use crate::plan::{Plan, Run, estimate};
 use crate::results::{self, Layout, Lock, Record, RunDir, Status, Step, store};
 
 /// What to carry out and how; changes no number.
@@ -26,7 +32,9 @@ pub struct Options<'a> {
     pub seeds: Option<Vec<u64>>,
     /// Only the I-th of every N runs, from 1.
     pub shard: Option<(u64, u64)>,
-    /// Stop at the first run that fails.
+    /// Runs carried out side by side; the results do not depend on it.
+    pub jobs: Jobs,
+    /// Begin no run after one that fails.
     pub fail_fast: bool,
     /// Go on from a checkpoint of another device class.
     pub force: bool,
@@ -34,23 +42,38 @@ pub struct Options<'a> {
     pub supersede: bool,
 }
 
-/// Who wants to know how it goes. All methods have empty defaults.
+/// Who wants to know how a sweep goes. All methods but one have empty defaults.
 pub trait Observer: data::Progress {
     /// Before the first run: how many there are, and how many are left to do.
-    fn begin(&mut self, _total: usize, _todo: usize) {}
+    fn begin(&self, _total: usize, _todo: usize) {}
     /// A split is being made into tokens.
-    fn preparing(&mut self, _kind: SplitKind) {}
-    /// The I-th of the runs that are left begins.
-    fn run_begins(&mut self, _run: &Run<'_>, _number: usize, _of: usize, _inspection: &Inspection) {
-    }
+    fn preparing(&self, _kind: SplitKind) {}
+    /// The number of runs side by side is being measured.
+    fn measuring(&self) {}
+    /// So many runs will be carried out side by side, because they were as fast as this.
+    fn side_by_side(&self, _jobs: usize, _speeds: &[Speed]) {}
+    /// The I-th of the runs that are left begins: who wants to know of it.
+    fn run_begins<'a>(
+        &'a self,
+        run: &'a Run<'a>,
+        number: usize,
+        of: usize,
+        inspection: &Inspection,
+    ) -> Box<dyn RunObserver + 'a>;
+    /// Another process is at a run.
+    fn run_locked(&self, _run: &Run<'_>) {}
+}
+
+/// Who wants to know how one run goes. All methods have empty defaults.
+pub trait RunObserver {
     /// Training begins at a step.
-    fn training(&mut self, _run: &Run<'_>, _from: u64, _steps: u64) {}
+    fn training(&mut self, _from: u64, _steps: u64) {}
     /// A step is done.
     fn step(&mut self, _step: &Step, _steps: u64, _tokens: u64, _took: Duration) {}
     /// A chunk is about to be evaluated, as trained or under a transform.
     fn evaluating(&mut self, _transform: Option<&str>, _length: u64, _chunk: usize, _of: usize) {}
     /// The run ended; its record, if it has one.
-    fn run_ends(&mut self, _run: &Run<'_>, _ending: &Ending, _record: Option<&Record>) {}
+    fn ends(&mut self, _ending: &Ending, _record: Option<&Record>) {}
 }
 
 /// What became of the selected runs.
@@ -102,14 +125,14 @@ pub fn run(
     plan: &Plan,
     options: &Options<'_>,
     executor: &dyn Executor,
-    observer: &mut dyn Observer,
+    observer: &dyn Observer,
     stop: &AtomicBool,
 ) -> Result<Outcome, Error> {
     let runs = select(plan, options);
     let mut outcome = Outcome { selected: runs.len(), ..Outcome::default() };
     refuse_conflicts(plan, &runs, options)?;
 
-    let mut index = Index::scan(options.results);
+    let index = Index::scan(options.results);
     let mut todo = Vec::new();
     for run in &runs {
         let dir = run_dir(plan, run, options.results);
@@ -119,71 +142,185 @@ pub fn run(
             let diverged = inspection.record.is_some_and(|r| r.status == Status::Diverged);
             outcome.diverged += usize::from(diverged);
         } else {
-            todo.push((run, dir, inspection));
+            todo.push((run, dir, inspection.needs_training()));
         }
     }
     observer.begin(runs.len(), todo.len());
     // Whatever can be known to fail fails here, before anything is written.
-    let mut streams = BTreeMap::new();
-    for (run, _, inspection) in &todo {
+    let streams = Opened::default();
+    for (run, _, training) in &todo {
         executor.check(&run.point.resolved.protocol)?;
-        open_streams(&mut streams, run.point, inspection.needs_training(), options, observer)?;
+        streams.open(run.point, *training, options, observer)?;
     }
     freeze(plan, options)?;
-    let total = todo.len();
-    for (number, (run, dir, _)) in todo.into_iter().enumerate() {
-        if stop.load(Ordering::Relaxed) {
-            outcome.interrupted = true;
-            break;
+    let trainings: Vec<&Run<'_>> =
+        todo.iter().filter(|(.., training)| *training).map(|(run, ..)| *run).collect();
+    let lanes = Lanes::new(rayon::current_num_threads());
+    let jobs = match options.jobs {
+        Jobs::Given(jobs) => jobs.clamp(1, todo.len().max(1)),
+        Jobs::Measured => measure(&trainings, &lanes, options, executor, observer, &streams)?,
+    };
+    let items = todo.into_iter().enumerate().map(|(i, (run, dir, _))| {
+        // Repeats are trained again beside their first attempt; the others wait for their twin.
+        let key = format!("{} {}", run.train_id, run.attempt);
+        (key, Task { run, dir, number: i + 1 })
+    });
+    let items: Vec<_> = items.collect();
+    let sweep = Sweep {
+        plan,
+        options,
+        executor,
+        observer,
+        stop,
+        total: items.len(),
+        streams,
+        lanes,
+        jobs,
+        queue: Queue::new(items),
+        index: Mutex::new(index),
+        outcome: Mutex::new(outcome),
+    };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| sweep.work())).collect();
+        let ends = workers.into_iter().map(|worker| worker.join().expect("a worker has no panic"));
+        // All of them are waited for, also after an error.
+        ends.collect::<Vec<_>>().into_iter().collect::<Result<Vec<()>, Error>>()
+    })?;
+    Ok(sweep.outcome.into_inner().expect("no code panics while it holds the outcome"))
+}
+
+/// The number of runs side by side that trains the most tokens a second.
+fn measure(
+    trainings: &[&Run<'_>],
+    lanes: &Lanes,
+    options: &Options<'_>,
+    executor: &dyn Executor,
+    observer: &dyn Observer,
+    streams: &Opened,
+) -> Result<usize, Error> {
+    let Some(first) = trainings.first() else { return Ok(1) };
+    let (streams, steps) = streams.open(first.point, true, options, observer)?;
+    let tokens = streams.train.as_ref().expect("opened for runs that train");
+    let batch = first_batch(first, tokens)?;
+    observer.measuring();
+    let speeds = jobs::measure(&Trial {
+        executor,
+        job: job(first, steps),
+        batch: &batch,
+        runs: trainings.len(),
+        threads: lanes.threads(),
+        memory: estimate(&first.point.resolved, Some(tokens.len()), false).peak_memory_bytes,
+    })?;
+    let jobs = jobs::best(&speeds);
+    observer.side_by_side(jobs, &speeds);
+    Ok(jobs)
+}
+
+/// One run of the queue.
+struct Task<'a> {
+    run: &'a Run<'a>,
+    dir: RunDir,
+    /// Its place among those that are left, from 1.
+    number: usize,
+}
+
+/// What the workers share.
+struct Sweep<'a> {
+    plan: &'a Plan,
+    options: &'a Options<'a>,
+    executor: &'a dyn Executor,
+    observer: &'a dyn Observer,
+    stop: &'a AtomicBool,
+    /// Runs that are left to do.
+    total: usize,
+    streams: Opened,
+    lanes: Lanes,
+    jobs: usize,
+    queue: Queue<Task<'a>>,
+    index: Mutex<Index>,
+    outcome: Mutex<Outcome>,
+}
+
+impl Sweep<'_> {
+    /// Carries out one run after another until none is left, a signal comes, or a run stops all.
+    fn work(&self) -> Result<(), Error> {
+        while let Some((key, task)) = self.queue.take() {
+            if self.stop.load(Ordering::Relaxed) {
+                self.queue.close();
+                self.outcome().interrupted = true;
+                break;
+            }
+            let ending = self.carry(&task);
+            self.queue.done(&key);
+            let ending = ending.inspect_err(|_| {
+                self.queue.close();
+            })?;
+            let mut outcome = self.outcome();
+            match ending {
+                Ending::Done => outcome.finished += 1,
+                Ending::Diverged { .. } => outcome.diverged += 1,
+                Ending::Interrupted { .. } => outcome.interrupted = true,
+                Ending::Failed(_) => outcome.failed += 1,
+                Ending::Locked => outcome.locked += 1,
+            }
+            if self.options.fail_fast && outcome.failed + outcome.diverged > 0 {
+                self.queue.close();
+            }
         }
+        Ok(())
+    }
+
+    fn outcome(&self) -> MutexGuard<'_, Outcome> {
+        self.outcome.lock().expect("no code panics while it holds the outcome")
+    }
+
+    fn index(&self) -> MutexGuard<'_, Index> {
+        self.index.lock().expect("no code panics while it holds the index")
+    }
+
+    fn carry(&self, Task { run, dir, number }: &Task<'_>) -> Result<Ending, Error> {
         // Looked at again under its lock: another process, or a twin just trained, may have
         // changed what is left to do.
-        let Some(_lock) = fs::try_lock(&lock_path(&dir))? else {
-            outcome.locked += 1;
-            observer.run_ends(run, &Ending::Locked, None);
-            continue;
+        let Some(_lock) = fs::try_lock(&lock_path(dir))? else {
+            self.observer.run_locked(run);
+            return Ok(Ending::Locked);
         };
-        let inspection = inspect(run, &dir, &index)?;
-        observer.run_begins(run, number + 1, total, &inspection);
+        let inspection = inspect(run, dir, &self.index())?;
+        let mut observer = self.observer.run_begins(run, *number, self.total, &inspection);
         let training = inspection.needs_training();
-        let (streams, steps) = open_streams(&mut streams, run.point, training, options, observer)?;
+        let (streams, steps) =
+            self.streams.open(run.point, training, self.options, self.observer)?;
+        let output = &self.plan.spec.output;
         let context = Context {
             run,
-            dir: &dir,
-            experiment: &plan.experiment,
-            streams,
+            dir,
+            experiment: &self.plan.experiment,
+            streams: &streams,
             steps,
             checkpoints: CheckpointPolicy {
-                every: Duration::from_secs(plan.spec.output.checkpoint_every_s.unwrap_or(60)),
-                every_steps: plan.spec.output.checkpoint_every_steps,
+                every: Duration::from_secs(output.checkpoint_every_s.unwrap_or(60)),
+                every_steps: output.checkpoint_every_steps,
             },
-            keep_weights: plan.spec.output.keep_weights.unwrap_or(true),
-            force: options.force,
-            stop,
+            keep_weights: output.keep_weights.unwrap_or(true),
+            force: self.options.force,
+            lane: &self.lanes.lane(),
+            jobs: self.jobs,
+            stop: self.stop,
         };
-        let ending = carry_out(&context, &inspection, executor, observer).unwrap_or_else(|error| {
+        let done = carry_out(&context, &inspection, self.executor, observer.as_mut());
+        let ending = done.unwrap_or_else(|error| {
+            let mut outcome = self.outcome();
             outcome.failure = outcome.failure.max(Some(error.kind()));
             record_failure(&context, &error);
             Ending::Failed(error.to_string())
         });
         let record = store::read_record(&dir.record()).ok();
         if let Some(record) = record.as_ref().filter(|_| run.attempt == 1) {
-            index.add(record, &dir);
+            self.index().add(record, dir);
         }
-        observer.run_ends(run, &ending, record.as_ref());
-        match ending {
-            Ending::Done => outcome.finished += 1,
-            Ending::Diverged { .. } => outcome.diverged += 1,
-            Ending::Interrupted { .. } => outcome.interrupted = true,
-            Ending::Failed(_) => outcome.failed += 1,
-            Ending::Locked => outcome.locked += 1,
-        }
-        let failed = outcome.failed + outcome.diverged > 0;
-        if outcome.interrupted || (options.fail_fast && failed) {
-            break;
-        }
+        observer.ends(&ending, record.as_ref());
+        Ok(ending)
     }
-    Ok(outcome)
 }
 
 fn lock_path(dir: &RunDir) -> std::path::PathBuf {
@@ -261,55 +398,4 @@ fn freeze(plan: &Plan, options: &Options<'_>) -> Result<(), Error> {
         }
     };
     Ok(store::write_lock(&path, &lock)?)
-}
-
-/// The streams of a point (opened once) and the steps that they give.
-fn open_streams<'s>(
-    opened: &'s mut BTreeMap<String, Streams>,
-    point: &Point,
-    needs_training: bool,
-    options: &Options<'_>,
-    observer: &mut dyn Observer,
-) -> Result<(&'s Streams, u64), Error> {
-    let protocol = &point.resolved.protocol;
-    if !opened.contains_key(&point.protocol_id) {
-        observer.preparing(SplitKind::Validation);
-        let validation =
-            data::prepare(&protocol.data, SplitKind::Validation, options.cache, observer)?;
-        for &length in &protocol.eval.lengths {
-            if validation.len() < length {
-                return Err(Error::Input(format!(
-                    "the validation text has {} tokens: not one chunk of length {length}; give \
-                     [data.validation] more text or drop {length} from [eval] lengths",
-                    validation.len()
-                )));
-            }
-        }
-        check_ids(&validation, protocol.model.vocab_size, "validation")?;
-        opened.insert(point.protocol_id.clone(), Streams { train: None, validation });
-    }
-    let streams = opened.get_mut(&point.protocol_id).expect("inserted above");
-    if needs_training && streams.train.is_none() {
-        observer.preparing(SplitKind::Train);
-        let train = data::prepare(&protocol.data, SplitKind::Train, options.cache, observer)?;
-        if let Some(problem) = steps_problem(&protocol.train, train.len()) {
-            return Err(Error::Input(problem));
-        }
-        check_ids(&train, protocol.model.vocab_size, "training")?;
-        streams.train = Some(train);
-    }
-    let steps = streams.train.as_ref().map_or(0, |train| protocol.train.steps(train.len()));
-    Ok((streams, steps))
-}
-
-fn check_ids(stream: &data::TokenStream, vocab_size: usize, what: &str) -> Result<(), Error> {
-    if (stream.largest_id() as usize) < vocab_size {
-        return Ok(());
-    }
-    Err(Error::Input(format!(
-        "the {what} text has the token id {}, vocab_size is {vocab_size}: set [model] vocab_size \
-         to at least {}",
-        stream.largest_id(),
-        u64::from(stream.largest_id()) + 1
-    )))
 }

@@ -9,13 +9,18 @@ mod device;
 mod evaluate;
 pub mod executor;
 mod interpret;
+mod jobs;
+mod lanes;
 mod provenance;
+mod queue;
 pub mod state;
+mod streams;
 
 pub use carry::Ending;
 pub use device::Cpu;
-pub use interpret::{Observer, Options, Outcome, run, run_dir, select};
-pub use provenance::{measured_flops_per_s, now};
+pub use interpret::{Observer, Options, Outcome, RunObserver, run, run_dir, select};
+pub use jobs::{Jobs, Speed};
+pub use provenance::{measured_flops_per_s, now, peak_memory};
 
 use crate::{data, fs, results};
 

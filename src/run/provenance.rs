@@ -18,13 +18,15 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins an attempt at `from_step`; one that never ended was killed.
+    /// Begins an attempt at `from_step`, on (threads) beside so many other runs (jobs, this one
+    /// among them); one that never ended was killed.
     ///
     /// # Errors
     /// If the file cannot be read or written.
     pub fn begin(
         dir: &RunDir,
         device_class: &str,
+        (threads, jobs): (usize, usize),
         from_step: u64,
         killed_at: u64,
     ) -> store::Result<Self> {
@@ -45,7 +47,8 @@ impl Log {
         ]
         .into();
         provenance.git = git();
-        provenance.threads = Some(rayon::current_num_threads());
+        provenance.threads = Some(threads);
+        provenance.jobs = (jobs > 1).then_some(jobs);
         provenance.error = None;
         provenance.attempts.push(Attempt {
             from_step,
@@ -90,12 +93,22 @@ impl Log {
             attempt.end = Some(now());
             attempt.outcome = outcome.into();
         }
+        self.provenance.peak_memory_bytes = peak_memory();
         self.write()
     }
 
     fn write(&self) -> store::Result<()> {
         store::write_provenance(&self.dir, &self.provenance)
     }
+}
+
+/// The largest resident memory that this process has had, in bytes; `None` where the system does not
+/// tell.
+#[must_use]
+pub fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"))?;
+    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
 }
 
 fn machine() -> String {
@@ -118,8 +131,8 @@ fn git() -> Option<String> {
     Some(if dirty.is_empty() { commit } else { format!("{commit}+dirty") })
 }
 
-/// Floating-point operations a second of this machine's latest training, by what its runs
-/// recorded; `None` if it has trained nothing here.
+/// Floating-point operations a second of this machine's trainings, all that were at work side by
+/// side, by what its runs recorded; `None` if it has trained nothing here.
 #[must_use]
 pub fn measured_flops_per_s(layout: &Layout) -> Option<f64> {
     let machine = machine();
@@ -127,7 +140,8 @@ pub fn measured_flops_per_s(layout: &Layout) -> Option<f64> {
         .into_iter()
         .filter_map(|(dir, _)| {
             let provenance = store::read_provenance(&dir).ok()??;
-            provenance.flops_per_s.filter(|_| provenance.machine == machine)
+            let speed = provenance.flops_per_s.filter(|_| provenance.machine == machine)?;
+            Some(speed * provenance.jobs.unwrap_or(1) as f64)
         })
         .filter(|speed| speed.is_finite() && *speed > 0.0)
         .collect();

@@ -94,9 +94,7 @@ fn measure(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
 
 /// Peak resident memory of this process in MiB, where the system tells.
 fn peak_memory() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let line = status.lines().find(|line| line.starts_with("VmHWM"))?;
-    Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? >> 10)
+    xp::run::peak_memory().map(|bytes| bytes >> 20)
 }
 
 fn evaluate(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
