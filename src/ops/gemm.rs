@@ -11,6 +11,8 @@ use super::Write;
 use super::cpu::Cpu;
 use super::isa::Isa;
 use super::parallel::SharedMut;
+#[cfg(target_arch = "aarch64")]
+use super::tile::NeonTile;
 #[cfg(target_arch = "x86_64")]
 use super::tile::{Avx2Tile, Avx512Tile};
 use super::tile::{PANEL, PortableTile, Tile};
@@ -79,6 +81,8 @@ pub(crate) fn gemm(
         Isa::Avx2 => gemm_with::<Avx2Tile>(cpu, (m, n, k), a, b, c, write),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => gemm_with::<Avx512Tile>(cpu, (m, n, k), a, b, c, write),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => gemm_with::<NeonTile>(cpu, (m, n, k), a, b, c, write),
         _ => gemm_with::<PortableTile>(cpu, (m, n, k), a, b, c, write),
     }
 }

@@ -12,11 +12,13 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512F: vectors of 16.
     Avx512,
+    /// 64-bit ARM: vectors of 4, fused multiply-add.
+    Neon,
 }
 
 impl Isa {
     /// Every path, the plainest first.
-    pub const ALL: [Self; 3] = [Self::Portable, Self::Avx2, Self::Avx512];
+    pub const ALL: [Self; 4] = [Self::Portable, Self::Avx2, Self::Avx512, Self::Neon];
 
     /// The fastest path of this processor.
     #[must_use]
@@ -40,11 +42,13 @@ impl Isa {
                 Self::Portable => true,
                 Self::Avx2 => avx2,
                 Self::Avx512 => avx2 && is_x86_feature_detected!("avx512f"),
+                Self::Neon => false,
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
         {
-            self == Self::Portable
+            // Every 64-bit ARM has it.
+            self == Self::Portable || (self == Self::Neon && cfg!(target_arch = "aarch64"))
         }
     }
 }
@@ -55,6 +59,7 @@ impl fmt::Display for Isa {
             Self::Portable => "portable",
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
+            Self::Neon => "neon",
         })
     }
 }
@@ -68,7 +73,7 @@ pub(crate) trait Simd {
 
 /// [`Isa::Portable`] as a type.
 pub(crate) struct Portable;
-/// [`Isa::Avx2`] or [`Isa::Avx512`] as a type: the compiler has the width from the function.
+/// [`Isa::Avx2`], [`Isa::Avx512`] or [`Isa::Neon`] as a type: the compiler has the width from the function.
 pub(crate) struct Fma;
 
 impl Simd for Portable {
@@ -95,7 +100,10 @@ macro_rules! simd_kernel {
         $vis:vis fn $name:ident<$S:ident>($($arg:ident: $ty:ty),* $(,)?) $(-> $ret:ty)? $body:block
     ) => {
         $(#[$meta])*
-        #[expect(unsafe_code, reason = "calls its own copies compiled for wider vectors")]
+        #[cfg_attr(
+            target_arch = "x86_64",
+            expect(unsafe_code, reason = "calls its own copies compiled for wider vectors")
+        )]
         #[allow(clippy::allow_attributes, clippy::too_many_arguments, reason = "kernels take flat slices")]
         $vis fn $name(isa: $crate::ops::Isa, $($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
@@ -119,6 +127,9 @@ macro_rules! simd_kernel {
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
                 $crate::ops::Isa::Avx512 => unsafe { avx512($($arg),*) },
+                // What the compiler may take for granted there.
+                #[cfg(target_arch = "aarch64")]
+                $crate::ops::Isa::Neon => body::<$crate::ops::isa::Fma>($($arg),*),
                 _ => body::<$crate::ops::isa::Portable>($($arg),*),
             }
         }

@@ -77,6 +77,83 @@ impl Tile for PortableTile {
     }
 }
 
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! simd_tile {
+    (
+        $(#[$doc:meta])* $name:ident, $feature:literal, $lanes:literal,
+        $mr:literal rows: $($i:literal)*,
+        $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident
+    ) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy)]
+        pub(crate) struct $name;
+
+        impl Tile for $name {
+            const MR: usize = $mr;
+            const NR: usize = 2 * $lanes;
+
+            unsafe fn run<const A_LAYOUT: bool>(
+                k: usize,
+                a: *const f32,
+                a_step: usize,
+                b: *const f32,
+                b_step: usize,
+                c: *mut f32,
+                c_step: usize,
+                write: Write,
+            ) {
+                #[target_feature(enable = $feature)]
+                #[expect(clippy::too_many_arguments, reason = "three strided operands")]
+                unsafe fn tile<const A_LAYOUT: bool>(
+                    k: usize,
+                    a: *const f32,
+                    a_step: usize,
+                    b: *const f32,
+                    b_step: usize,
+                    c: *mut f32,
+                    c_step: usize,
+                    write: Write,
+                ) {
+                    let mut acc = [[$zero(); 2]; $mr];
+                    // SAFETY: every address is one that the contract of `run` lists.
+                    unsafe {
+                        for p in 0..k {
+                            let b_row = b.add(p * b_step);
+                            let b0 = $load(b_row);
+                            let b1 = $load(b_row.add($lanes));
+                            // Spelled out row by row: a loop over an array of vectors is
+                            // not reliably kept in registers.
+                            $(
+                                let at =
+                                    if A_LAYOUT { $i * a_step + p } else { p * a_step + $i };
+                                let x = $splat(*a.add(at));
+                                acc[$i][0] = $fma(x, b0, acc[$i][0]);
+                                acc[$i][1] = $fma(x, b1, acc[$i][1]);
+                            )*
+                        }
+                        if write == Write::Add {
+                            $(
+                                let c_row = c.add($i * c_step);
+                                acc[$i][0] = $add($load(c_row), acc[$i][0]);
+                                acc[$i][1] = $add($load(c_row.add($lanes)), acc[$i][1]);
+                            )*
+                        }
+                        $(
+                            let c_row = c.add($i * c_step);
+                            $store(c_row, acc[$i][0]);
+                            $store(c_row.add($lanes), acc[$i][1]);
+                        )*
+                    }
+                }
+                // SAFETY: the contract of `run`.
+                unsafe { tile::<A_LAYOUT>(k, a, a_step, b, b_step, c, c_step, write) }
+            }
+        }
+    };
+}
+
+#[cfg(target_arch = "aarch64")]
+pub(crate) use arm::NeonTile;
 #[cfg(target_arch = "x86_64")]
 pub(crate) use x86::{Avx2Tile, Avx512Tile};
 
@@ -89,90 +166,40 @@ mod x86 {
         _mm512_setzero_ps, _mm512_storeu_ps,
     };
 
-    macro_rules! x86_tile {
-        (
-            $(#[$doc:meta])* $name:ident, $feature:literal, $lanes:literal,
-            $mr:literal rows: $($i:literal)*,
-            $zero:ident, $load:ident, $store:ident, $splat:ident, $fma:ident, $add:ident
-        ) => {
-            $(#[$doc])*
-            #[derive(Clone, Copy)]
-            pub(crate) struct $name;
-
-            impl Tile for $name {
-                const MR: usize = $mr;
-                const NR: usize = 2 * $lanes;
-
-                unsafe fn run<const A_LAYOUT: bool>(
-                    k: usize,
-                    a: *const f32,
-                    a_step: usize,
-                    b: *const f32,
-                    b_step: usize,
-                    c: *mut f32,
-                    c_step: usize,
-                    write: Write,
-                ) {
-                    #[target_feature(enable = $feature)]
-                    #[expect(clippy::too_many_arguments, reason = "three strided operands")]
-                    unsafe fn tile<const A_LAYOUT: bool>(
-                        k: usize,
-                        a: *const f32,
-                        a_step: usize,
-                        b: *const f32,
-                        b_step: usize,
-                        c: *mut f32,
-                        c_step: usize,
-                        write: Write,
-                    ) {
-                        let mut acc = [[$zero(); 2]; $mr];
-                        // SAFETY: every address is one that the contract of `run` lists.
-                        unsafe {
-                            for p in 0..k {
-                                let b_row = b.add(p * b_step);
-                                let b0 = $load(b_row);
-                                let b1 = $load(b_row.add($lanes));
-                                // Spelled out row by row: a loop over an array of vectors is
-                                // not reliably kept in registers.
-                                $(
-                                    let at =
-                                        if A_LAYOUT { $i * a_step + p } else { p * a_step + $i };
-                                    let x = $splat(*a.add(at));
-                                    acc[$i][0] = $fma(x, b0, acc[$i][0]);
-                                    acc[$i][1] = $fma(x, b1, acc[$i][1]);
-                                )*
-                            }
-                            if write == Write::Add {
-                                $(
-                                    let c_row = c.add($i * c_step);
-                                    acc[$i][0] = $add($load(c_row), acc[$i][0]);
-                                    acc[$i][1] = $add($load(c_row.add($lanes)), acc[$i][1]);
-                                )*
-                            }
-                            $(
-                                let c_row = c.add($i * c_step);
-                                $store(c_row, acc[$i][0]);
-                                $store(c_row.add($lanes), acc[$i][1]);
-                            )*
-                        }
-                    }
-                    // SAFETY: the contract of `run`.
-                    unsafe { tile::<A_LAYOUT>(k, a, a_step, b, b_step, c, c_step, write) }
-                }
-            }
-        };
-    }
-
-    x86_tile!(
+    simd_tile!(
         /// 6 x 16: 12 of the 16 registers are sums.
         Avx2Tile, "avx2,fma", 8, 6 rows: 0 1 2 3 4 5,
         _mm256_setzero_ps, _mm256_loadu_ps, _mm256_storeu_ps, _mm256_set1_ps, _mm256_fmadd_ps,
         _mm256_add_ps
     );
-    x86_tile!(
+    simd_tile!(
         /// 12 x 32: 24 of the 32 registers are sums.
         Avx512Tile, "avx512f", 16, 12 rows: 0 1 2 3 4 5 6 7 8 9 10 11,
         _mm512_setzero_ps, _mm512_loadu_ps, _mm512_storeu_ps, _mm512_set1_ps, _mm512_fmadd_ps,
         _mm512_add_ps
+    );
+}
+
+#[cfg(target_arch = "aarch64")]
+mod arm {
+    use super::{Tile, Write};
+    use std::arch::aarch64::{
+        float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32,
+    };
+
+    #[target_feature(enable = "neon")]
+    fn zero() -> float32x4_t {
+        vdupq_n_f32(0.0)
+    }
+
+    #[target_feature(enable = "neon")]
+    fn fma(a: float32x4_t, b: float32x4_t, c: float32x4_t) -> float32x4_t {
+        vfmaq_f32(c, a, b)
+    }
+
+    simd_tile!(
+        /// 12 x 8: 24 of the 32 registers are sums.
+        NeonTile, "neon", 4, 12 rows: 0 1 2 3 4 5 6 7 8 9 10 11,
+        zero, vld1q_f32, vst1q_f32, vdupq_n_f32, fma, vaddq_f32
     );
 }

@@ -11,6 +11,8 @@ use super::super::cpu::Cpu;
 use super::super::isa::{Isa, simd_kernel};
 use super::super::math::{dot, exp};
 use super::super::parallel::SharedMut;
+#[cfg(target_arch = "aarch64")]
+use super::super::tile::NeonTile;
 #[cfg(target_arch = "x86_64")]
 use super::super::tile::{Avx2Tile, Avx512Tile};
 use super::super::tile::{PANEL, PortableTile, ROWS, Tile};
@@ -67,6 +69,8 @@ pub(crate) fn backward(
         Isa::Avx2 => backward_with::<Avx2Tile>(cpu, shape, saved, rope, d_out, d_qkv),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => backward_with::<Avx512Tile>(cpu, shape, saved, rope, d_out, d_qkv),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => backward_with::<NeonTile>(cpu, shape, saved, rope, d_out, d_qkv),
         _ => backward_with::<PortableTile>(cpu, shape, saved, rope, d_out, d_qkv),
     }
 }

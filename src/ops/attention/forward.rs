@@ -8,6 +8,8 @@ use super::super::cpu::Cpu;
 use super::super::isa::{Isa, simd_kernel};
 use super::super::math::{exp, exp_in_place, ln, max};
 use super::super::parallel::SharedMut;
+#[cfg(target_arch = "aarch64")]
+use super::super::tile::NeonTile;
 #[cfg(target_arch = "x86_64")]
 use super::super::tile::{Avx2Tile, Avx512Tile};
 use super::super::tile::{PortableTile, ROWS, Tile};
@@ -64,6 +66,8 @@ pub(crate) fn forward(
         Isa::Avx2 => forward_with::<Avx2Tile>(cpu, shape, qkv, rope, out, lse),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512 => forward_with::<Avx512Tile>(cpu, shape, qkv, rope, out, lse),
+        #[cfg(target_arch = "aarch64")]
+        Isa::Neon => forward_with::<NeonTile>(cpu, shape, qkv, rope, out, lse),
         _ => forward_with::<PortableTile>(cpu, shape, qkv, rope, out, lse),
     }
 }
