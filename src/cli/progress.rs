@@ -122,19 +122,16 @@ impl Observer for Console {
 
     fn side_by_side(&self, jobs: usize, speeds: &[Speed]) {
         self.finish();
-        if let [one, .., _] = speeds {
-            let chosen = speeds.iter().find(|speed| speed.jobs == jobs).unwrap_or(one);
-            let others = speeds.iter().filter(|speed| speed.jobs != jobs);
-            let others: Vec<String> = others
-                .map(|speed| format!("{:.1}k with {}", speed.tokens_per_s / 1e3, speed.jobs))
-                .collect();
-            self.say(&format!(
-                "{jobs} run{} at a time: {:.1}k tok/s, {} (--jobs N chooses)",
-                if jobs == 1 { "" } else { "s" },
-                chosen.tokens_per_s / 1e3,
-                others.join(", ")
-            ));
-        }
+        let Some(chosen) = speeds.iter().find(|speed| speed.jobs == jobs) else { return };
+        let others = speeds.iter().filter(|speed| speed.jobs != jobs);
+        let others = others.fold(String::new(), |told, speed| {
+            told + &format!(", {:.1}k with {}", speed.tokens_per_s / 1e3, speed.jobs)
+        });
+        self.say(&format!(
+            "{jobs} run{} at a time: {:.1}k tok/s{others} (--jobs N chooses)",
+            if jobs == 1 { "" } else { "s" },
+            chosen.tokens_per_s / 1e3,
+        ));
     }
 
     fn run_begins<'a>(
