@@ -47,6 +47,8 @@ pub struct Transformer<B: Backend> {
     /// Made when a sequence needs them; grow to the longest seen.
     tables: Option<Tables<B::Buf>>,
     workspace: Option<Workspace<B::Buf>>,
+    /// The parameters as matrix inputs, where that is another precision.
+    rounded: Option<B::Buf>,
 }
 
 fn all<T>(buf: &T, len: usize) -> View<'_, T> {
@@ -73,6 +75,7 @@ impl<B: Backend> Transformer<B> {
             ropes: ropes.clone(),
             tables: None,
             workspace: None,
+            rounded: None,
         })
     }
 
@@ -115,6 +118,7 @@ impl<B: Backend> Transformer<B> {
     /// between training and evaluation.
     pub fn release(&mut self) {
         self.workspace = None;
+        self.rounded = None;
         self.backend.release_scratch();
     }
 
@@ -147,9 +151,12 @@ impl<B: Backend> Transformer<B> {
             Some(workspace) if workspace.capacity >= n => workspace,
             _ => Workspace::new(&self.backend, &self.config, n)?,
         };
-        let step = Step { model: self, params, rows, seq_len };
+        let mut rounded = self.take_rounded()?;
+        let weights = self.backend.matrix_input(all(params, self.layout.len()), &mut rounded)?;
+        let step = Step { model: self, params, weights: weights.buf, rows, seq_len };
         let sum = self.backend.scope(|| step.run(tokens, loss_scale, &mut workspace, grads));
         self.workspace = Some(workspace);
+        self.rounded = Some(rounded);
         sum
     }
 
@@ -167,26 +174,30 @@ impl<B: Backend> Transformer<B> {
         self.prepare_tables(n)?;
         let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.config;
         let a = self.config.attention_size();
+        let mut rounded = self.take_rounded()?;
         let backend = &self.backend;
+        let weights = backend.matrix_input(all(params, self.layout.len()), &mut rounded)?.buf;
         let chunk = EVALUATION_CHUNK.min(n);
-        let buffer = |len: usize| backend.zeros(len, "activations of an evaluation");
-        let (mut x, mut qkv, mut attention) = (buffer(n * d)?, buffer(n * 3 * a)?, buffer(n * a)?);
-        let (mut lse, mut rstd) = (buffer(n * heads)?, buffer(chunk)?);
-        let mut normed = buffer(chunk * d)?;
-        let (mut gate_up, mut hidden) = (buffer(chunk * 2 * f)?, buffer(chunk * f)?);
-        let mut losses = buffer(n)?;
+        let wide = |len: usize| backend.zeros(len, "activations of an evaluation");
+        let matrix = |len: usize| backend.matrix(len, "activations of an evaluation");
+        let (mut x, mut qkv, mut attention) = (wide(n * d)?, matrix(n * 3 * a)?, matrix(n * a)?);
+        let (mut lse, mut rstd) = (wide(n * heads)?, wide(chunk)?);
+        let mut normed = matrix(chunk * d)?;
+        let (mut gate_up, mut hidden) = (matrix(chunk * 2 * f)?, matrix(chunk * f)?);
+        let mut losses = wide(n)?;
         let tables = self.tables.as_ref().expect("prepare_tables has made them");
-        let weight = |offset: usize, len: usize| View::new(params, offset, len);
+        let param = |offset: usize, len: usize| View::new(params, offset, len);
+        let weight = |offset: usize, len: usize| View::new(weights, offset, len);
         let chunks = || (0..n).step_by(chunk).map(|first| (first, chunk.min(n - first)));
         let norm = |rows: usize| NormShape { rows, width: d, eps: self.config.norm_eps as f32 };
 
         let ids = backend.upload_tokens(tokens)?;
         let vocabulary = self.config.vocab_size * d;
-        backend.embedding(d, weight(0, vocabulary), &ids, all_mut(&mut x, n * d))?;
+        backend.embedding(d, param(0, vocabulary), &ids, all_mut(&mut x, n * d))?;
         for (layer, block) in self.layout.blocks.iter().enumerate() {
             for (first, c) in chunks() {
                 let input = View::new(&x, first * d, c * d);
-                let gain = weight(block.input_norm, d);
+                let gain = param(block.input_norm, d);
                 let out = all_mut(&mut normed, c * d);
                 backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
                 let shape = LinearShape { rows: c, inputs: d, outputs: 3 * a };
@@ -210,7 +221,7 @@ impl<B: Backend> Transformer<B> {
                 backend.linear(shape, input, w, out, Write::Add)?;
 
                 let input = View::new(&x, first * d, c * d);
-                let gain = weight(block.post_norm, d);
+                let gain = param(block.post_norm, d);
                 let out = all_mut(&mut normed, c * d);
                 backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
                 let shape = LinearShape { rows: c, inputs: d, outputs: 2 * f };
@@ -231,7 +242,7 @@ impl<B: Backend> Transformer<B> {
         for first in (0..n).step_by(head_chunk) {
             let c = head_chunk.min(n - first);
             let input = View::new(&x, first * d, c * d);
-            let gain = weight(self.layout.final_norm, d);
+            let gain = param(self.layout.final_norm, d);
             let out = all_mut(&mut normed, c * d);
             backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
             let ids = backend.upload_tokens(&targets[first..first + c])?;
@@ -242,7 +253,16 @@ impl<B: Backend> Transformer<B> {
         }
         let mut out = vec![0.0; n - 1];
         backend.download(all(&losses, n - 1), &mut out)?;
+        self.rounded = Some(rounded);
         Ok(out)
+    }
+
+    /// The buffer that holds the parameters as matrix inputs, new or the former one.
+    fn take_rounded(&mut self) -> Result<B::Buf, Error> {
+        match self.rounded.take() {
+            Some(rounded) => Ok(rounded),
+            None => self.backend.rounded(self.layout.len(), "weights as matrix inputs"),
+        }
     }
 
     fn check_tokens(&self, tokens: &[u32]) -> Result<(), Error> {
@@ -300,13 +320,19 @@ fn targets(tokens: &[u32], seq_len: usize) -> Vec<u32> {
 struct Step<'a, B: Backend> {
     model: &'a Transformer<B>,
     params: &'a B::Buf,
+    /// The same as matrix inputs.
+    weights: &'a B::Buf,
     rows: usize,
     seq_len: usize,
 }
 
 impl<B: Backend> Step<'_, B> {
-    fn weight(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
+    fn param(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
         View::new(self.params, offset, len)
+    }
+
+    fn weight(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
+        View::new(self.weights, offset, len)
     }
 
     fn n(&self) -> usize {
@@ -345,13 +371,13 @@ impl<B: Backend> Step<'_, B> {
         let targets = backend.upload_tokens(&targets(tokens, self.seq_len))?;
         let vocabulary = vocab_size * d;
         let out = all_mut(&mut w.blocks[0].x, n * d);
-        backend.embedding(d, self.weight(0, vocabulary), &ids, out)?;
+        backend.embedding(d, self.param(0, vocabulary), &ids, out)?;
         for layer in 0..layers {
             self.block_forward(layer, w)?;
         }
 
         let (final_norm, head) = (self.model.layout.final_norm, self.model.layout.head);
-        let gain = self.weight(final_norm, d);
+        let gain = self.param(final_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut w.last_rstd, n);
         backend.rms_norm(self.norm_shape(), all(&w.last, n * d), gain, out, rstd)?;
@@ -368,7 +394,7 @@ impl<B: Backend> Step<'_, B> {
         backend.rms_norm_backward(
             self.norm_shape(),
             all(&w.last, n * d),
-            self.weight(final_norm, d),
+            self.param(final_norm, d),
             all(&w.last_rstd, n),
             all(&w.d_normed, n * d),
             all_mut(&mut w.dx, n * d),
@@ -395,7 +421,7 @@ impl<B: Backend> Step<'_, B> {
         let (block, later) = w.blocks[layer..].split_first_mut().expect("layer < layers");
         let table = self.table(layer);
 
-        let gain = self.weight(at.input_norm, d);
+        let gain = self.param(at.input_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut block.input_rstd, n);
         backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd)?;
@@ -414,7 +440,7 @@ impl<B: Backend> Step<'_, B> {
         let out = all_mut(&mut block.middle, n * d);
         backend.linear(shape, all(&block.attention, n * a), weight, out, Write::Add)?;
 
-        let gain = self.weight(at.post_norm, d);
+        let gain = self.param(at.post_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut block.middle_rstd, n);
         backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd)?;
@@ -447,13 +473,14 @@ impl<B: Backend> Step<'_, B> {
         let out = all_mut(&mut w.hidden, n * f);
         backend.swiglu(n, f, all(&block.gate_up, n * 2 * f), out)?;
         let shape = self.linear_shape(f, d);
-        let (dy, dw) = (all(&w.dx, n * d), ViewMut::new(grads, at.down, d * f));
+        let dy = backend.matrix_input(all(&w.dx, n * d), &mut w.dx_rounded)?;
+        let dw = ViewMut::new(grads, at.down, d * f);
+        let out = all_mut(&mut w.d_hidden, n * f);
         backend.linear_backward_weight(shape, dy, all(&w.hidden, n * f), dw, Write::Add)?;
-        let (dy, out) = (all(&w.dx, n * d), all_mut(&mut w.d_hidden, n * f));
         backend.linear_backward_input(shape, dy, self.weight(at.down, d * f), out, Write::Set)?;
         let out = all_mut(&mut block.gate_up, n * 2 * f);
         backend.swiglu_backward(n, f, out, all(&w.d_hidden, n * f))?;
-        let gain = self.weight(at.post_norm, d);
+        let gain = self.param(at.post_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut block.middle_rstd, n);
         backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd)?;
@@ -467,7 +494,7 @@ impl<B: Backend> Step<'_, B> {
         backend.rms_norm_backward(
             self.norm_shape(),
             all(&block.middle, n * d),
-            self.weight(at.post_norm, d),
+            self.param(at.post_norm, d),
             all(&block.middle_rstd, n),
             all(&w.d_normed, n * d),
             all_mut(&mut w.dx, n * d),
@@ -477,9 +504,10 @@ impl<B: Backend> Step<'_, B> {
 
         // Attention: output projection, attention itself, q k v, norm.
         let shape = self.linear_shape(a, d);
-        let (dy, dw) = (all(&w.dx, n * d), ViewMut::new(grads, at.output, d * a));
+        let dy = backend.matrix_input(all(&w.dx, n * d), &mut w.dx_rounded)?;
+        let dw = ViewMut::new(grads, at.output, d * a);
+        let out = all_mut(&mut w.d_attention, n * a);
         backend.linear_backward_weight(shape, dy, all(&block.attention, n * a), dw, Write::Add)?;
-        let (dy, out) = (all(&w.dx, n * d), all_mut(&mut w.d_attention, n * a));
         backend.linear_backward_input(shape, dy, self.weight(at.output, d * a), out, Write::Set)?;
         backend.attention_backward(
             self.attention_shape(layer),
@@ -490,7 +518,7 @@ impl<B: Backend> Step<'_, B> {
             all(&w.d_attention, n * a),
             all_mut(&mut w.d_qkv, n * 3 * a),
         )?;
-        let gain = self.weight(at.input_norm, d);
+        let gain = self.param(at.input_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut block.input_rstd, n);
         backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd)?;
@@ -508,7 +536,7 @@ impl<B: Backend> Step<'_, B> {
         backend.rms_norm_backward(
             self.norm_shape(),
             all(&block.x, n * d),
-            self.weight(at.input_norm, d),
+            self.param(at.input_norm, d),
             all(&block.input_rstd, n),
             all(&w.d_normed, n * d),
             all_mut(&mut w.dx, n * d),

@@ -38,6 +38,8 @@ pub(crate) struct Workspace<T> {
     pub losses: T,
     /// Gradient of the residual stream, \[n, hidden\].
     pub dx: T,
+    /// The same as a matrix input, where that is another precision.
+    pub dx_rounded: T,
     /// Gradient of a normed input, \[n, hidden\].
     pub d_normed: T,
     /// \[n, heads, `head_dim`\].
@@ -51,38 +53,43 @@ pub(crate) struct Workspace<T> {
 impl<T> Workspace<T> {
     pub fn new<B: Backend<Buf = T>>(backend: &B, config: &Config, n: usize) -> Result<Self, Error> {
         let (d, a, f) = (config.hidden_size, config.attention_size(), config.intermediate_size);
-        let buffer = |width: usize| {
-            let len = n
-                .checked_mul(width)
-                .ok_or(Error::OutOfMemory { what: "activations", bytes: u64::MAX })?;
-            backend.zeros(len, "activations")
+        let values = |width: usize| {
+            let len = n.checked_mul(width).ok_or(Error::OutOfMemory {
+                what: "activations",
+                bytes: u64::MAX,
+                free: None,
+            })?;
+            Ok::<_, Error>(len)
         };
+        let wide = |width: usize| backend.zeros(values(width)?, "activations");
+        let matrix = |width: usize| backend.matrix(values(width)?, "activations");
         let mut blocks = Vec::new();
         for _ in 0..config.layers {
             blocks.push(BlockState {
-                x: buffer(d)?,
-                input_rstd: buffer(1)?,
-                qkv: buffer(3 * a)?,
-                attention: buffer(a)?,
-                lse: buffer(config.heads)?,
-                middle: buffer(d)?,
-                middle_rstd: buffer(1)?,
-                gate_up: buffer(2 * f)?,
+                x: wide(d)?,
+                input_rstd: wide(1)?,
+                qkv: matrix(3 * a)?,
+                attention: matrix(a)?,
+                lse: wide(config.heads)?,
+                middle: wide(d)?,
+                middle_rstd: wide(1)?,
+                gate_up: matrix(2 * f)?,
             });
         }
         Ok(Self {
             capacity: n,
             blocks,
-            last: buffer(d)?,
-            last_rstd: buffer(1)?,
-            normed: buffer(d)?,
-            hidden: buffer(f)?,
-            losses: buffer(1)?,
-            dx: buffer(d)?,
-            d_normed: buffer(d)?,
-            d_attention: buffer(a)?,
-            d_qkv: buffer(3 * a)?,
-            d_hidden: buffer(f)?,
+            last: wide(d)?,
+            last_rstd: wide(1)?,
+            normed: matrix(d)?,
+            hidden: matrix(f)?,
+            losses: wide(1)?,
+            dx: wide(d)?,
+            dx_rounded: backend.rounded(values(d)?, "activations")?,
+            d_normed: matrix(d)?,
+            d_attention: matrix(a)?,
+            d_qkv: matrix(3 * a)?,
+            d_hidden: matrix(f)?,
         })
     }
 

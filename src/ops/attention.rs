@@ -46,7 +46,7 @@ impl AttentionShape {
         self.heads * self.head_dim
     }
 
-    fn softmax_scale(self) -> f32 {
+    pub(super) fn softmax_scale(self) -> f32 {
         1.0 / (self.head_dim as f32).sqrt()
     }
 

@@ -1,6 +1,18 @@
 //! The device interface: everything that a model or an optimiser asks of a device.
 
+use serde::{Deserialize, Serialize};
+
 use super::{AdamWStep, AttentionShape, Error, HeadShape};
+
+/// Precision of the matrix inputs; weights, statistics and losses are f32 in both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Precision {
+    /// 32-bit.
+    F32,
+    /// bfloat16, on devices that have it.
+    Bf16,
+}
 
 /// Part of a device buffer, to read.
 pub struct View<'a, T> {
@@ -11,6 +23,14 @@ pub struct View<'a, T> {
     /// Number of values.
     pub len: usize,
 }
+
+impl<T> Clone for View<'_, T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for View<'_, T> {}
 
 impl<'a, T> View<'a, T> {
     /// `len` values from `offset`.
@@ -67,13 +87,17 @@ pub struct NormShape {
     pub eps: f32,
 }
 
-/// A device that carries out the fused operators on buffers of f32.
+/// A device that carries out the fused operators.
+///
+/// Values are f32, but for what only feeds matrix multiplies and attention: that may be held in a
+/// lower precision ([`Backend::matrix`]), as [`Precision`] says. Sums, statistics and the residual
+/// stream are f32 everywhere.
 ///
 /// All matrices are dense and row-major. An operator finishes before the next one on the same
 /// buffers begins; [`Backend::download`] waits for what it reads. Lengths of views must match
 /// the shapes: that they do is the caller's invariant, not an error of the user.
 pub trait Backend: Send + Sync {
-    /// A buffer of f32 on the device.
+    /// A buffer on the device.
     type Buf: Send + Sync;
     /// Token ids on the device.
     type Tokens: Send + Sync;
@@ -81,8 +105,28 @@ pub trait Backend: Send + Sync {
     /// What results may depend on: same class, same bits.
     fn device_class(&self) -> String;
 
-    /// A buffer of zeros; `what` names it should memory run out.
+    /// A buffer of f32 zeros; `what` names it should memory run out.
     fn zeros(&self, len: usize, what: &'static str) -> Result<Self::Buf, Error>;
+
+    /// A buffer of zeros in the precision of matrix inputs.
+    fn matrix(&self, len: usize, what: &'static str) -> Result<Self::Buf, Error> {
+        self.zeros(len, what)
+    }
+
+    /// What [`Backend::matrix_input`] rounds into: empty where matrix inputs are f32.
+    fn rounded(&self, _len: usize, what: &'static str) -> Result<Self::Buf, Error> {
+        self.zeros(0, what)
+    }
+
+    /// f32 values as a matrix multiply reads them: themselves, or rounded at the beginning of
+    /// `rounded`.
+    fn matrix_input<'a>(
+        &self,
+        values: View<'a, Self::Buf>,
+        _rounded: &'a mut Self::Buf,
+    ) -> Result<View<'a, Self::Buf>, Error> {
+        Ok(values)
+    }
 
     /// Number of values in a buffer.
     fn len(&self, buf: &Self::Buf) -> usize;
@@ -108,7 +152,7 @@ pub trait Backend: Send + Sync {
     /// out = 0.
     fn clear(&self, out: ViewMut<'_, Self::Buf>) -> Result<(), Error>;
 
-    /// out = values.
+    /// out = values, rounded to the precision of `out`.
     fn copy(&self, values: View<'_, Self::Buf>, out: ViewMut<'_, Self::Buf>) -> Result<(), Error>;
 
     /// y = x wᵀ, set or added.

@@ -74,7 +74,7 @@ impl ViewMut<'_, Vec<f32>> {
 fn allocate(len: usize, what: &'static str) -> Result<Vec<f32>, Error> {
     let mut buf = Vec::new();
     let bytes = (len as u64).saturating_mul(4);
-    buf.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes })?;
+    buf.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes, free: None })?;
     Ok(buf)
 }
 

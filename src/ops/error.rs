@@ -7,14 +7,17 @@ use super::Isa;
 pub enum Error {
     /// A buffer could not be allocated.
     #[error(
-        "{bytes} bytes for {what} could not be allocated; \
-         use a smaller micro_batch_size, length or model, or a machine with more memory"
+        "{bytes} bytes for {what} could not be allocated{}; \
+         use a smaller micro_batch_size, length or model, or a machine with more memory",
+        free.map_or(String::new(), |free| format!(", {free} are free"))
     )]
     OutOfMemory {
         /// What the buffer was for.
         what: &'static str,
         /// Its size.
         bytes: u64,
+        /// Bytes that the device has left, where it says.
+        free: Option<u64>,
     },
     /// A token id lies outside the vocabulary.
     #[error(

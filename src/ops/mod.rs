@@ -14,6 +14,8 @@ mod attention;
 mod backend;
 mod cpu;
 mod cross_entropy;
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+pub mod cuda;
 mod embedding;
 mod error;
 mod gemm;
@@ -31,7 +33,7 @@ mod testing;
 
 pub use adamw::AdamWStep;
 pub use attention::{AttentionShape, attention_scratch};
-pub use backend::{Backend, LinearShape, NormShape, View, ViewMut, Write};
+pub use backend::{Backend, LinearShape, NormShape, Precision, View, ViewMut, Write};
 pub use cpu::Cpu;
 pub use cross_entropy::{HeadShape, IGNORE, rows_per_chunk};
 pub use error::Error;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::OrderKind;
+use crate::ops::Precision;
 use crate::optim::Decay;
 
 /// The schedule of a protocol.
@@ -60,14 +61,4 @@ impl Config {
     pub fn tokens(&self, steps: u64) -> u64 {
         steps.saturating_mul(self.batch_size).saturating_mul(self.seq_len)
     }
-}
-
-/// Precision of the matrix inputs; weights, statistics and losses are f32 in both.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Precision {
-    /// 32-bit.
-    F32,
-    /// bfloat16, on devices that have it.
-    Bf16,
 }

@@ -5,5 +5,6 @@ mod config;
 mod trainer;
 pub mod weights;
 
-pub use config::{Config, Precision};
+pub use crate::ops::Precision;
+pub use config::Config;
 pub use trainer::{StepNumbers, Trainer};

@@ -1,0 +1,122 @@
+//! Compiles the kernels of `src/ops/kernels`: with the feature `cuda` by nvcc for every supported
+//! architecture, with `cuda-emulator` by the host's C++ compiler. Without either, nothing.
+
+use std::env;
+
+fn main() {
+    println!("cargo::rerun-if-changed=src/build.rs");
+    println!("cargo::rerun-if-changed=src/ops/kernels");
+    if env::var_os("CARGO_FEATURE_CUDA").is_some() {
+        device::compile();
+    }
+    #[cfg(feature = "cuda-emulator")]
+    emulator::compile();
+}
+
+/// The kernels' sources.
+fn sources() -> Vec<std::path::PathBuf> {
+    let folder = std::fs::read_dir("src/ops/kernels").expect("src/ops/kernels is there");
+    let paths = folder.map(|entry| entry.expect("a readable folder").path());
+    let mut sources: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|end| end == "cu")).collect();
+    sources.sort();
+    sources
+}
+
+mod device {
+    use std::fmt::Write as _;
+    use std::path::{Path, PathBuf};
+    use std::process::Command;
+    use std::{env, fs, thread};
+
+    /// Machine code for these, and PTX of the first, which a driver compiles for anything newer.
+    const ARCHITECTURES: [&str; 4] = ["80", "86", "89", "90"];
+    const HELP: &str = "the feature `cuda` needs nvcc of CUDA 12 or 13: install the CUDA toolkit \
+                        (or run tests/gpu/toolkit.sh, which fetches a small one), and name its \
+                        folder in CUDA_HOME";
+
+    /// One embedded fatbin a source file, listed in `kernels.rs`.
+    pub fn compile() {
+        for name in ["CUDA_HOME", "CUDA_PATH", "NVCC", "XP_CUDA_ARCHITECTURES"] {
+            println!("cargo::rerun-if-env-changed={name}");
+        }
+        let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
+        let nvcc = nvcc();
+        let version = version(&nvcc);
+        let chosen = env::var("XP_CUDA_ARCHITECTURES").unwrap_or_else(|_| ARCHITECTURES.join(","));
+        let architectures: Vec<&str> = chosen.split(',').collect();
+        let compile = |source: &Path| {
+            let fatbin = out.join(source.with_extension("fatbin").file_name().expect("a file"));
+            let mut command = Command::new(&nvcc);
+            command.args(["-fatbin", "-O3", "-std=c++17", "-Werror=all-warnings"]);
+            for arch in &architectures {
+                command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
+            }
+            let ptx = architectures[0];
+            command.arg(format!("-gencode=arch=compute_{ptx},code=compute_{ptx}"));
+            let status = command.arg("-o").arg(&fatbin).arg(source).status();
+            assert!(status.is_ok_and(|s| s.success()), "{command:?} failed");
+            fatbin
+        };
+        // The files are independent, and one of them takes as long as all others.
+        let fatbins: Vec<PathBuf> = thread::scope(|scope| {
+            let tasks: Vec<_> = super::sources()
+                .into_iter()
+                .map(|source| scope.spawn(move || compile(&source)))
+                .collect();
+            tasks.into_iter().map(|task| task.join().expect("nvcc ran")).collect()
+        });
+        let mut list = String::from(
+            "/// The kernels of each source file.\npub(super) static IMAGES: &[&Aligned<[u8]>] = &[\n",
+        );
+        for fatbin in fatbins {
+            let path = fatbin.to_str().expect("a build folder with a UTF-8 name");
+            writeln!(list, "    &Aligned(*include_bytes!({path:?})),").expect("a string grows");
+        }
+        list.push_str("];\n");
+        fs::write(out.join("kernels.rs"), list).expect("OUT_DIR can be written");
+        println!("cargo::rustc-env=XP_NVCC_VERSION={version}");
+        println!("cargo::rustc-env=XP_CUDA_ARCHITECTURES={}", architectures.join(","));
+    }
+
+    fn nvcc() -> PathBuf {
+        if let Some(nvcc) = env::var_os("NVCC") {
+            return nvcc.into();
+        }
+        let homes = ["CUDA_HOME", "CUDA_PATH"].into_iter().filter_map(env::var_os);
+        homes
+            .map(PathBuf::from)
+            .chain(["/usr/local/cuda".into()])
+            .map(|home| home.join("bin/nvcc"))
+            .find(|nvcc| nvcc.exists())
+            .unwrap_or_else(|| "nvcc".into())
+    }
+
+    /// "13.0.88".
+    fn version(nvcc: &Path) -> String {
+        let output = Command::new(nvcc).arg("--version").output();
+        let output = output.unwrap_or_else(|e| panic!("{}: {e}; {HELP}", nvcc.display()));
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        let version = text.split(", V").nth(1).and_then(|rest| rest.split_whitespace().next());
+        version
+            .unwrap_or_else(|| panic!("{} --version says {text:?}; {HELP}", nvcc.display()))
+            .into()
+    }
+}
+
+#[cfg(feature = "cuda-emulator")]
+mod emulator {
+    /// One static library of all kernels and the emulator.
+    pub fn compile() {
+        let mut build = cc::Build::new();
+        build.cpp(true).std("c++17").define("XP_EMULATOR", None).include("src/ops/kernels");
+        // The kernels are the same text for another compiler: its pragmas, its warnings.
+        build.opt_level(2).warnings(false).flag("-xc++").flag("-Wno-unknown-pragmas");
+        // They access 16 bytes of other types at a time, which nvcc allows.
+        build.flag("-fno-strict-aliasing");
+        // Registered kernels have no caller that a linker sees.
+        build.link_lib_modifier("+whole-archive");
+        build.files(super::sources()).file("src/ops/kernels/emulator.cpp");
+        build.compile("xp_kernels");
+    }
+}

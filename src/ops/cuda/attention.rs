@@ -1,0 +1,153 @@
+//! Attention on the device: q and k are rotated once a pass, then the kernels of one precision
+//! and padded head dimension.
+
+use super::driver::{Address, Argument, Driver};
+use super::{Buf, Cuda, int, long, wide};
+use crate::ops::backend::{View, ViewMut};
+use crate::ops::{AttentionShape, Error, Precision};
+
+/// Head dimensions that kernels are compiled for; others are padded to the next.
+const PADDED: [usize; 4] = [32, 64, 96, 128];
+
+/// Queries or keys of one block.
+fn tile(precision: Precision) -> usize {
+    match precision {
+        Precision::F32 => 32,
+        Precision::Bf16 => 64,
+    }
+}
+
+/// The head dimension that kernels are compiled for, if there is one for `head_dim`.
+///
+/// # Errors
+/// [`Error::Shape`] for one that is too large, or whose rows do not begin on 16 bytes.
+pub(super) fn padded(head_dim: usize, precision: Precision) -> Result<usize, Error> {
+    let whole = precision == Precision::F32 || head_dim.is_multiple_of(8);
+    PADDED.into_iter().find(|&padded| whole && head_dim <= padded).ok_or_else(|| {
+        let expected = match precision {
+            Precision::F32 => "at most 128 on CUDA",
+            Precision::Bf16 => "a multiple of 8, at most 128, in bf16",
+        };
+        Error::shape("head_dim", head_dim, expected)
+    })
+}
+
+/// The sizes as the kernels take them.
+fn argument(shape: AttentionShape) -> Argument {
+    let AttentionShape { seq_len, heads, head_dim, rotary_dim, .. } = shape;
+    let [a, b, c, d] = [seq_len, heads, head_dim, rotary_dim]
+        .map(|n| i32::try_from(n).expect("sizes below 2^31").to_ne_bytes());
+    Argument::members([a, b, c, d, shape.softmax_scale().to_ne_bytes()])
+}
+
+/// Shared memory of the kernels, in bytes: forward, dk and dv, dq.
+fn shared(d: usize, precision: Precision) -> [usize; 3] {
+    let tile = tile(precision);
+    match precision {
+        Precision::F32 => {
+            let (rows, square) = (tile * (d + 1), tile * (tile + 1));
+            [3 * rows + square, 4 * rows + 2 * square + 2 * tile, 4 * rows + square].map(|n| 4 * n)
+        }
+        Precision::Bf16 => {
+            let (rows, stages) = (2 * tile * (d + 8), if d > 96 { 1 } else { 2 });
+            let backward = 2 * rows + stages * 2 * rows;
+            [5 * rows, backward + stages * 2 * 4 * tile, backward]
+        }
+    }
+}
+
+/// Rotated q and k, \[positions, 2, heads, `head_dim`\].
+fn rotated<D: Driver>(
+    cuda: &Cuda<D>,
+    shape: AttentionShape,
+    qkv: &View<'_, Buf<D>>,
+    (cos, sin): (&Buf<D>, &Buf<D>),
+) -> Result<Address, Error> {
+    let AttentionShape { rows, seq_len, heads, head_dim, rotary_dim } = shape;
+    let (n, half) = (rows * seq_len, rotary_dim / 2);
+    wide(cos);
+    wide(sin);
+    assert!(cos.len >= seq_len * half && sin.len >= seq_len * half, "angles of every position");
+    let precision = cuda.precision;
+    let qk = cuda.scratch("rotated q and k", n * 2 * heads * head_dim * precision.bytes())?;
+    let arguments = [
+        qkv.at().into(),
+        cos.memory.at.into(),
+        sin.memory.at.into(),
+        qk.into(),
+        long(n),
+        int(seq_len),
+        int(heads),
+        int(head_dim),
+        int(rotary_dim),
+    ];
+    // Whole vectors must lie within each of the three parts of a head.
+    let whole = if half.is_multiple_of(8) && head_dim.is_multiple_of(8) { 8 } else { 1 };
+    let tasks = n * 2 * heads * (head_dim - half);
+    let kernel = precision.kernel("rotate", whole);
+    cuda.launch_flat(&kernel, tasks, precision.vector(whole), &arguments)?;
+    Ok(qk)
+}
+
+pub(super) fn forward<D: Driver>(
+    cuda: &Cuda<D>,
+    shape: AttentionShape,
+    qkv: &View<'_, Buf<D>>,
+    rope: (&Buf<D>, &Buf<D>),
+    out: &ViewMut<'_, Buf<D>>,
+    lse: &ViewMut<'_, Buf<D>>,
+) -> Result<(), Error> {
+    let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
+    let (n, precision) = (rows * seq_len, cuda.precision);
+    let width = heads * head_dim;
+    assert!(qkv.len == 3 * n * width && out.len == n * width && lse.len == n * heads);
+    let d = padded(head_dim, precision)?;
+    let qk = rotated(cuda, shape, qkv, rope)?;
+    let arguments = [argument(shape), qk.into(), qkv.at().into(), out.at().into(), lse.at().into()];
+    let grid = [seq_len.div_ceil(tile(precision)), heads, rows];
+    let kernel = format!("attention_{}_{d}", precision.suffix());
+    cuda.launch(&kernel, grid, (128, shared(d, precision)[0]), &arguments)
+}
+
+pub(super) fn backward<D: Driver>(
+    cuda: &Cuda<D>,
+    shape: AttentionShape,
+    qkv: &View<'_, Buf<D>>,
+    rope: (&Buf<D>, &Buf<D>),
+    (out, lse): (&View<'_, Buf<D>>, &View<'_, Buf<D>>),
+    d_out: &View<'_, Buf<D>>,
+    d_qkv: &ViewMut<'_, Buf<D>>,
+) -> Result<(), Error> {
+    let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
+    let (n, precision) = (rows * seq_len, cuda.precision);
+    let width = heads * head_dim;
+    assert!(qkv.len == 3 * n * width && d_qkv.len == 3 * n * width);
+    assert!(out.len == n * width && d_out.len == n * width && lse.len == n * heads);
+    let d = padded(head_dim, precision)?;
+    let qk = rotated(cuda, shape, qkv, rope)?;
+    let delta = cuda.scratch("sums of out times its gradient", 4 * n * heads)?;
+    let suffix = precision.suffix();
+    let of_shape = argument(shape);
+    let arguments = [of_shape, out.at().into(), d_out.at().into(), delta.into(), long(n * heads)];
+    let kernel = format!("attention_delta_{suffix}");
+    cuda.launch(&kernel, [(n * heads).div_ceil(4), 1, 1], (128, 0), &arguments)?;
+
+    let (cos, sin) = (rope.0.memory.at, rope.1.memory.at);
+    let arguments = [
+        of_shape,
+        qk.into(),
+        qkv.at().into(),
+        d_out.at().into(),
+        lse.at().into(),
+        delta.into(),
+        cos.into(),
+        sin.into(),
+        d_qkv.at().into(),
+    ];
+    let grid = [seq_len.div_ceil(tile(precision)), heads, rows];
+    let [_, of_kv, of_q] = shared(d, precision);
+    let kernel = format!("attention_backward_kv_{suffix}_{d}");
+    cuda.launch(&kernel, grid, (128, of_kv), &arguments)?;
+    let kernel = format!("attention_backward_q_{suffix}_{d}");
+    cuda.launch(&kernel, grid, (128, of_q), &arguments)
+}

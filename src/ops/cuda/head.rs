@@ -1,0 +1,77 @@
+//! Cross-entropy on the device: logits of a chunk of rows at a time, which become their own
+//! gradient and are multiplied into both results at once.
+
+use super::driver::{Address, Driver, Operand, Product};
+use super::{Buf, Cuda, Tokens, int};
+use crate::ops::backend::{View, ViewMut};
+use crate::ops::{Error, HeadShape, Precision};
+
+/// Rows whose logits are held at once: a power of two, at most 2^28 logits.
+///
+/// Part of the numbers: the gradient of w is summed chunk by chunk.
+pub(super) fn rows_per_chunk(vocab_size: usize) -> usize {
+    let most = ((1 << 28) / vocab_size).clamp(64, 8192);
+    1 << most.ilog2()
+}
+
+/// (scale, dx, dw) of a gradient.
+pub(super) type Gradient<'a, D> = (f32, &'a ViewMut<'a, Buf<D>>, &'a ViewMut<'a, Buf<D>>);
+
+/// Losses, and with (scale, dx, dw) the gradient of scale * (their sum): dx set, dw added.
+pub(super) fn cross_entropy<D: Driver>(
+    cuda: &Cuda<D>,
+    HeadShape { rows, width, vocab_size }: HeadShape,
+    (x, w): (&View<'_, Buf<D>>, &View<'_, Buf<D>>),
+    targets: &Tokens<D>,
+    losses: &ViewMut<'_, Buf<D>>,
+    gradient: Option<Gradient<'_, D>>,
+) -> Result<(), Error> {
+    assert!(x.len == rows * width && w.len == vocab_size * width);
+    assert!(targets.ids.len() == rows && losses.len == rows);
+    let precision = cuda.precision;
+    let chunk = rows_per_chunk(vocab_size).min(rows);
+    let logits = cuda.scratch("logits", chunk * vocab_size * precision.bytes())?;
+    let kernel = precision.kernel("cross_entropy", vocab_size);
+    let matrix = |at: Address, transposed: bool| Operand { at, precision, transposed };
+    let step = |at: Address, values: usize, precision: Precision| {
+        at + (values * precision.bytes()) as Address
+    };
+    for first in (0..rows).step_by(chunk.max(1)) {
+        let count = chunk.min(rows - first);
+        let x = step(x.at(), first * width, x.buf.precision);
+        cuda.driver.multiply(&Product {
+            size: [count, vocab_size, width],
+            a: matrix(x, false),
+            b: w.operand(true),
+            c: matrix(logits, false),
+            add: false,
+        })?;
+        let scale = gradient.map_or(0.0, |(scale, ..)| scale);
+        let arguments = [
+            logits.into(),
+            step(targets.memory.at, first, Precision::F32).into(),
+            step(losses.at(), first, Precision::F32).into(),
+            int(vocab_size),
+            scale.into(),
+            int(usize::from(gradient.is_some())),
+        ];
+        cuda.launch(&kernel, [count, 1, 1], (512, 8 * 16), &arguments)?;
+        if let Some((_, dx, dw)) = gradient {
+            cuda.driver.multiply(&Product {
+                size: [count, width, vocab_size],
+                a: matrix(logits, false),
+                b: w.operand(false),
+                c: Operand { at: step(dx.at(), first * width, dx.buf.precision), ..dx.operand() },
+                add: false,
+            })?;
+            cuda.driver.multiply(&Product {
+                size: [vocab_size, width, count],
+                a: matrix(logits, true),
+                b: matrix(x, false),
+                c: dw.operand(),
+                add: true,
+            })?;
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,71 @@
+// What the attention kernels of both precisions share.
+#pragma once
+#include "common.cuh"
+
+// Sizes and strides. q and k come rotated as [rows * seq_len, 2, heads, head_dim], v inside the
+// projection's [rows * seq_len, 3, heads, head_dim], out and its gradient as
+// [rows * seq_len, heads, head_dim], lse and delta as [rows, heads, seq_len].
+struct AttentionShape {
+    int seq_len, heads, head_dim, rotary_dim;
+    float scale;
+};
+
+// One sequence's and head's share of every array.
+template <typename T> struct Head {
+    const T *q, *k, *v;
+    int64_t qk_stride, v_stride, out_stride;
+    // Offsets of the head in out, in lse, in the projection's gradient.
+    int64_t out_at, lse_at, dqkv_at;
+
+    __device__ __forceinline__ Head(const AttentionShape& s, const T* qk, const T* qkv, int row, int head) {
+        int64_t first = static_cast<int64_t>(row) * s.seq_len, width = static_cast<int64_t>(s.heads) * s.head_dim;
+        qk_stride = 2 * width;
+        v_stride = 3 * width;
+        out_stride = width;
+        q = qk + first * qk_stride + head * s.head_dim;
+        k = q + width;
+        v = qkv + first * v_stride + 2 * width + head * s.head_dim;
+        out_at = first * out_stride + head * s.head_dim;
+        lse_at = (static_cast<int64_t>(row) * s.heads + head) * s.seq_len;
+        dqkv_at = first * v_stride + head * s.head_dim;
+    }
+};
+
+// Writes a tile of gradients [tile, STRIDE] that the block holds in shared memory as f32, times
+// `factor`, to rows `first`.. of `out`, undoing the rotation of the first rotary_dim channels.
+template <typename T, int STRIDE>
+__device__ __forceinline__ void store_gradient(const AttentionShape& s, const float* tile, int tile_rows, int first,
+                                               float factor, int rotary_dim, const float* cos, const float* sin,
+                                               T* out, int64_t out_stride) {
+    int half = rotary_dim / 2, tasks = half + s.head_dim - rotary_dim;
+    for (int i = threadIdx.x; i < tile_rows * tasks; i += blockDim.x) {
+        int r = i / tasks, c = i % tasks, position = first + r;
+        if (position >= s.seq_len) break;
+        T* to = out + position * out_stride;
+        const float* from = tile + r * STRIDE;
+        if (c < half) {
+            int64_t at = static_cast<int64_t>(position) * half + c;
+            float x = from[c] * factor, y = from[c + half] * factor;
+            to[c] = from_f32<T>(x * cos[at] + y * sin[at]);
+            to[c + half] = from_f32<T>(y * cos[at] - x * sin[at]);
+        } else {
+            to[c + half] = from_f32<T>(from[c + half] * factor);
+        }
+    }
+}
+
+// delta[row, head, position] = sum over the head's channels of out * d_out: one warp each.
+template <typename T>
+__device__ __forceinline__ void attention_delta(const AttentionShape& s, const T* out, const T* d_out, float* delta,
+                                                int64_t vectors) {
+    int64_t i = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
+    int lane = threadIdx.x % 32;
+    if (i >= vectors) return;
+    float sum = 0;
+    for (int c = lane; c < s.head_dim; c += 32)
+        sum = fmaf(to_f32(out[i * s.head_dim + c]), to_f32(d_out[i * s.head_dim + c]), sum);
+    sum = warp_sum(sum);
+    int64_t position = i / s.heads;
+    int head = static_cast<int>(i % s.heads);
+    if (lane == 0) delta[(position / s.seq_len * s.heads + head) * s.seq_len + position % s.seq_len] = sum;
+}

@@ -1,0 +1,93 @@
+// Cross-entropy of a row of logits, one block a row; the logits become their own gradient.
+#include "common.cuh"
+
+#define IGNORE 0xffffffffu
+
+// The largest value and the sum of e^(x - largest), of what a thread, a warp, a block has seen.
+struct Partial { float top, sum; };
+
+__device__ __forceinline__ Partial join(Partial a, Partial b) {
+    float top = max_nan(a.top, b.top);
+    // Where nothing has been seen yet, top is -inf and its sum 0.
+    float left = a.sum == 0.0f ? 0.0f : a.sum * __expf(a.top - top);
+    float right = b.sum == 0.0f ? 0.0f : b.sum * __expf(b.top - top);
+    return {top, left + right};
+}
+
+template <typename T, int VEC> __device__ __forceinline__ Partial of_row(const T* logits, int classes) {
+    SHARED(Partial, warps);
+    Partial p = {-INFINITY, 0.0f};
+    for (int c = threadIdx.x * VEC; c < classes; c += blockDim.x * VEC) {
+        float v[VEC];
+        if constexpr (VEC == 1) v[0] = to_f32(logits[c]);
+        else load16(logits + c, v);
+        float top = p.top;
+#pragma unroll
+        for (int j = 0; j < VEC; j++) top = max_nan(top, v[j]);
+        float sum = 0;
+#pragma unroll
+        for (int j = 0; j < VEC; j++) sum += __expf(v[j] - top);
+        p = {top, (p.sum == 0.0f ? 0.0f : p.sum * __expf(p.top - top)) + sum};
+    }
+#pragma unroll
+    for (int o = 16; o; o >>= 1) {
+        Partial other = {__shfl_xor_sync(FULL, p.top, o), __shfl_xor_sync(FULL, p.sum, o)};
+        // The same order of both on each side of the pair: the same bits in every lane.
+        p = threadIdx.x & o ? join(other, p) : join(p, other);
+    }
+    if (threadIdx.x % 32 == 0) warps[threadIdx.x / 32] = p;
+    __syncthreads();
+    p = warps[0];
+    for (unsigned w = 1; w < blockDim.x / 32; w++) p = join(p, warps[w]);
+    return p;
+}
+
+// losses[row] = log-sum-exp - the target's logit, or 0 where the target is ignored. With `gradient`
+// the row becomes scale * (softmax - one-hot of the target), zeros where ignored.
+template <typename T, int VEC>
+__device__ __forceinline__ void cross_entropy(T* logits, const uint32_t* targets, float* losses, int classes,
+                                              float scale, int gradient) {
+    uint32_t target = targets[blockIdx.x];
+    logits += static_cast<int64_t>(blockIdx.x) * classes;
+    bool ignored = target == IGNORE;
+    // The whole block agrees on `ignored`.
+    if (ignored && !gradient) {
+        if (threadIdx.x == 0) losses[blockIdx.x] = 0;
+        return;
+    }
+    Partial p = {0, 1};
+    float of_target = 0;
+    if (!ignored) {
+        p = of_row<T, VEC>(logits, classes);
+        of_target = to_f32(logits[target]);
+    }
+    if (threadIdx.x == 0) losses[blockIdx.x] = p.top + logf(p.sum) - of_target;
+    if (!gradient) return;
+    // Every thread has read the target's logit before one of them overwrites it.
+    __syncthreads();
+    float factor = scale / p.sum;
+    for (int c = threadIdx.x * VEC; c < classes; c += blockDim.x * VEC) {
+        float v[VEC];
+        if constexpr (VEC == 1) v[0] = to_f32(logits[c]);
+        else load16(logits + c, v);
+#pragma unroll
+        for (int j = 0; j < VEC; j++) {
+            float one = static_cast<uint32_t>(c + j) == target ? scale : 0.0f;
+            v[j] = ignored ? 0.0f : __expf(v[j] - p.top) * factor - one;
+        }
+        if constexpr (VEC == 1) logits[c] = from_f32<T>(v[0]);
+        else store16(logits + c, v);
+    }
+}
+
+#define CROSS_ENTROPY(T, NAME, VEC)                                                                    \
+    extern "C" __global__ void __launch_bounds__(512)                                                  \
+        cross_entropy_##NAME(T* logits, const uint32_t* targets, float* losses, int classes, float scale, \
+                             int gradient) {                                                           \
+        cross_entropy<T, VEC>(logits, targets, losses, classes, scale, gradient);                      \
+    }                                                                                                  \
+    EXPORT(cross_entropy_##NAME)
+CROSS_ENTROPY(float, f32, 4)
+CROSS_ENTROPY(float, f32_single, 1)
+CROSS_ENTROPY(bf16, bf16, 8)
+CROSS_ENTROPY(bf16, bf16_single, 1)

@@ -1,0 +1,60 @@
+// The emulator's side of a launch: blocks and threads, for the scheduler that calls it.
+#include "emulator.h"
+
+namespace emulator {
+thread_local Thread* current = nullptr;
+}
+using namespace emulator;
+
+extern "C" {
+
+const Kernel* xp_emulator_find(const char* name) {
+    for (const Kernel& kernel : kernels())
+        if (!strcmp(kernel.name, name)) return &kernel;
+    return nullptr;
+}
+
+// Number of arguments; their sizes in bytes go to `sizes`, which holds up to `room`.
+unsigned xp_emulator_sizes(const Kernel* kernel, unsigned* sizes, unsigned room) {
+    for (unsigned i = 0; i < kernel->sizes.size() && i < room; i++) sizes[i] = kernel->sizes[i];
+    return kernel->sizes.size();
+}
+
+Block* xp_emulator_block(const Kernel* kernel, void** args, const unsigned* grid, const unsigned* index,
+                         unsigned threads, unsigned shared, bool eager_copies) {
+    Block* block = new Block{};
+    block->kernel = kernel;
+    block->eager_copies = eager_copies;
+    block->args = args;
+    block->grid = {grid[0], grid[1], grid[2]};
+    block->index = {index[0], index[1], index[2]};
+    block->size = {threads, 1, 1};
+    block->shared_bytes.assign(shared + 16, 0xff);
+    uintptr_t start = reinterpret_cast<uintptr_t>(block->shared_bytes.data());
+    block->shared = block->shared_bytes.data() + (16 - start % 16) % 16;
+    block->warps.resize(threads / 32);
+    block->threads.resize(threads);
+    for (unsigned i = 0; i < threads; i++) {
+        Thread& thread = block->threads[i];
+        thread.block = block;
+        thread.warp = &block->warps[i / 32];
+        thread.index = {i, 0, 0};
+        thread.lane = i % 32;
+    }
+    return block;
+}
+
+// Runs one thread to its end, on the caller's coroutine.
+void xp_emulator_thread(Block* block, unsigned index) {
+    current = &block->threads[index];
+    block->kernel->launch(block->args);
+    current = &block->threads[index];
+    for (auto& group : current->copies)
+        if (!group.empty()) fail("ends with an asynchronous copy that nothing waited for");
+    block->progress++;
+}
+
+uint64_t xp_emulator_progress(const Block* block) { return block->progress; }
+
+void xp_emulator_free(Block* block) { delete block; }
+}

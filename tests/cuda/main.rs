@@ -1,0 +1,22 @@
+//! The CUDA backend against the CPU's operators: on a GPU with the feature `cuda`, on the
+//! emulator, kernel by kernel, with `cuda-emulator`.
+//!
+//! Without a GPU the tests of a `cuda` build say that they were skipped; without either feature
+//! there is nothing to test here, and the one test says so.
+
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+mod device;
+#[cfg(feature = "cuda-emulator")]
+mod memory;
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+mod model;
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+mod operators;
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+mod repeat;
+
+#[cfg(not(any(feature = "cuda", feature = "cuda-emulator")))]
+#[test]
+fn cuda_is_not_tested_here() {
+    println!("skipped: built without the features `cuda` and `cuda-emulator`");
+}
