@@ -5,6 +5,7 @@ mod check;
 mod common;
 mod data;
 mod diff;
+mod doctor;
 pub mod exit;
 mod freq;
 mod import;
@@ -61,6 +62,8 @@ enum Command {
     Align(align::Args),
     /// Which protocol keys and configs of two specs differ.
     Diff(diff::Args),
+    /// What this machine and this build can compute on, and what is missing.
+    Doctor(doctor::Args),
     /// Print the JSON schema of a spec.
     Schema(schema::Args),
 }
@@ -102,6 +105,7 @@ pub fn main() -> u8 {
         Command::Data(args) => data::run(&args, &global),
         Command::Align(args) => align::run(&args, &global),
         Command::Diff(args) => diff::run(&args, &global),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Schema(args) => schema::run(&args),
     };
     match result {

@@ -10,7 +10,7 @@ use super::progress::Console;
 use crate::data::Cache;
 use crate::plan::Plan;
 use crate::run::state::{Index, inspect};
-use crate::run::{self, Cpu, Jobs, Options, Outcome, run_dir};
+use crate::run::{self, Executor, Jobs, OpenError, Opened, Options, Outcome, Several, run_dir};
 
 /// Carry out what is missing; run again is resume.
 #[derive(Debug, clap::Args)]
@@ -28,9 +28,12 @@ pub struct Args {
     /// Only these of the declared seeds: 42,7.
     #[arg(long, value_name = "LIST", value_delimiter = ',')]
     seeds: Option<Vec<u64>>,
-    /// Where to compute: auto, cpu.
+    /// Where to compute: auto (the first GPU, else the CPU), cpu, cuda, cuda:N.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]
     device: String,
+    /// Several GPUs of one kind, one run on each at a time: cuda:0,cuda:1.
+    #[arg(long, value_name = "LIST", value_delimiter = ',', conflicts_with = "device")]
+    devices: Option<Vec<String>>,
     /// Threads. Default: all cores. The results do not depend on it.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -63,9 +66,6 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let only = args.only.as_deref().map(glob::Pattern::new).transpose();
     let only = only.map_err(|e| Exit::new(exit::USAGE, format!("--only: {}", e.msg)))?;
     let shard = args.shard.as_deref().map(parse_shard).transpose()?;
-    if args.device != "auto" && args.device != "cpu" {
-        return Err(unknown_device(&args.device));
-    }
     // Before anything uses the global pool.
     let mut pool = rayon::ThreadPoolBuilder::new();
     if let Some(threads) = args.threads {
@@ -98,12 +98,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     if run::select(&plan, &options).is_empty() {
         return Err(Exit::new(exit::USAGE, "no run is selected; see `xp plan`"));
     }
+    let executor = open(args)?;
     if args.dry_run {
         return dry_run(&plan, &options);
     }
     let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
     let console = Console::new(global.quiet);
-    let outcome = run::run(&plan, &options, &Cpu::new(), &console, &stop);
+    let outcome = run::run(&plan, &options, executor.as_ref(), &console, &stop);
     console.finish();
     finish(&plan, &outcome?, args, global)
 }
@@ -117,12 +118,28 @@ fn parse_shard(text: &str) -> Result<(u64, u64), Exit> {
         })
 }
 
-fn unknown_device(device: &str) -> Exit {
-    if device.starts_with("cuda") {
-        Exit::new(exit::ENVIRONMENT, "this xp was built for the CPU only; use --device cpu")
-    } else {
-        Exit::new(exit::USAGE, format!("there is no device `{device}`: auto or cpu"))
+/// The device or devices that are asked for.
+fn open(args: &Args) -> Result<Box<dyn Executor + Send>, Exit> {
+    let open = |name: &String| {
+        run::open(name).map_err(|error| match error {
+            OpenError::Unknown(_) => Exit::new(exit::USAGE, error),
+            OpenError::Unavailable(_) => Exit::new(exit::ENVIRONMENT, error),
+        })
+    };
+    let Some(names) = &args.devices else {
+        let Opened { executor, note } = open(&args.device)?;
+        if let Some(note) = note {
+            eprintln!("note: {note}");
+        }
+        return Ok(executor);
+    };
+    if let Some(name) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
+        return Err(Exit::new(exit::USAGE, format!("--devices names {} twice", name.1)));
     }
+    let device = |name| open(name).map(|opened| opened.executor);
+    let devices = names.iter().map(device).collect::<Result<_, _>>()?;
+    let several = Several::new(devices);
+    Ok(Box::new(several.map_err(|error| Exit::new(exit::ENVIRONMENT, error))?))
 }
 
 /// The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 asks for a checkpoint; the second ends at once.

@@ -30,7 +30,8 @@ fn scratch(config: &Config, rows: usize, seq_len: usize) -> (u128, u128, u128) {
 #[must_use]
 pub fn training_memory(config: &Config, micro_batch_size: usize, seq_len: usize) -> u64 {
     let positions = (micro_batch_size as u128).saturating_mul(seq_len as u128);
-    let per_position = u128::from(Workspace::<()>::values_per_position(config));
+    let (wide, matrix) = Workspace::<()>::values_per_position(config);
+    let per_position = u128::from(wide) + u128::from(matrix);
     let activations = positions.saturating_mul(per_position);
     let arenas = u128::from(config.num_parameters()).saturating_mul(4);
     let rope = (seq_len as u128).saturating_mul(config.head_dim as u128);
@@ -56,6 +57,66 @@ pub fn evaluation_memory(config: &Config, length: usize) -> u64 {
     let (attention, _, rest) = scratch(config, 1, length);
     let parts = [u128::from(config.num_parameters()), buffers, attention, rest];
     bytes(parts.into_iter().fold(0, u128::saturating_add))
+}
+
+/// What a run asks of a CUDA device.
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+#[derive(Debug, Clone, Copy)]
+pub struct DeviceDemand {
+    /// Precision of the matrix inputs.
+    pub precision: crate::ops::Precision,
+    /// Rows of one granule.
+    pub rows: usize,
+    /// Tokens of a row.
+    pub seq_len: usize,
+    /// The longest sequence that is evaluated, 0 if none is.
+    pub evaluated: usize,
+}
+
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+impl DeviceDemand {
+    /// Bytes of device memory at the peak: of training or of the longest evaluation.
+    #[must_use]
+    pub fn bytes(self, config: &Config) -> u64 {
+        use crate::ops::Precision;
+        use crate::ops::cuda::scratch_bytes;
+
+        let p = self.precision.bytes() as u128;
+        let parameters = u128::from(config.num_parameters());
+        let rounded = if self.precision == Precision::F32 { 0 } else { p };
+        let [d, a, f, heads, head_dim] = [
+            config.hidden_size,
+            config.attention_size(),
+            config.intermediate_size,
+            config.heads,
+            config.head_dim,
+        ]
+        .map(|x| x as u128);
+        let scratch = |rows: usize, seq_len: usize, training: bool| {
+            let Config { heads, head_dim, .. } = *config;
+            let shape = AttentionShape { rows, seq_len, heads, head_dim, rotary_dim: head_dim };
+            scratch_bytes(shape, (config.hidden_size, config.vocab_size), self.precision, training)
+        };
+
+        let positions = (self.rows as u128).saturating_mul(self.seq_len as u128);
+        let (wide, matrix) = Workspace::<()>::values_per_position(config);
+        let a_position = 4 * u128::from(wide) + p * u128::from(matrix) + rounded * d;
+        let training = (16 + rounded)
+            .saturating_mul(parameters)
+            .saturating_add(positions.saturating_mul(a_position))
+            .saturating_add(4 * head_dim * self.seq_len as u128)
+            .saturating_add(scratch(self.rows, self.seq_len, true));
+
+        let length = self.evaluated as u128;
+        let chunk = EVALUATION_CHUNK.min(self.evaluated) as u128;
+        let a_position = 4 * (d + heads + 1 + head_dim) + p * 4 * a;
+        let evaluation = (4 + rounded)
+            .saturating_mul(parameters)
+            .saturating_add(length.saturating_mul(a_position))
+            .saturating_add(chunk.saturating_mul(p * (d + 3 * f) + 4))
+            .saturating_add(scratch(1, self.evaluated, false));
+        u64::try_from(training.max(evaluation)).unwrap_or(u64::MAX)
+    }
 }
 
 #[cfg(test)]

@@ -15,6 +15,8 @@ mod workspace;
 pub use config::Config;
 pub use init::init;
 pub use layout::{Layout, Tensor};
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+pub use memory::DeviceDemand;
 pub use memory::{evaluation_memory, training_memory};
 pub use rope::{Rope, Ropes};
 pub use transformer::Transformer;

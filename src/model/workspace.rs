@@ -93,8 +93,9 @@ impl<T> Workspace<T> {
         })
     }
 
-    /// Values held per position: what [`Workspace::new`] allocates, over n.
-    pub fn values_per_position(config: &Config) -> u64 {
+    /// Values held per position, what [`Workspace::new`] allocates over n: f32 ones, and matrix
+    /// inputs.
+    pub fn values_per_position(config: &Config) -> (u64, u64) {
         let [layers, d, a, f, heads] = [
             config.layers,
             config.hidden_size,
@@ -103,8 +104,9 @@ impl<T> Workspace<T> {
             config.heads,
         ]
         .map(|x| x as u128);
-        let block = 2 * d + 4 * a + 2 * f + heads + 2;
-        let total = layers.saturating_mul(block) + 4 * d + 4 * a + 2 * f + 2;
-        u64::try_from(total).unwrap_or(u64::MAX)
+        let wide = layers.saturating_mul(2 * d + heads + 2) + 2 * d + 2;
+        let matrix = layers.saturating_mul(4 * a + 2 * f) + 2 * d + 4 * a + 2 * f;
+        let narrow = |values: u128| u64::try_from(values).unwrap_or(u64::MAX);
+        (narrow(wide), narrow(matrix))
     }
 }

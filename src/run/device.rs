@@ -1,4 +1,4 @@
-//! The executors that compute: the CPU.
+//! Which device computes, and the executor of the CPU.
 
 use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
 use crate::model::{self, Layout, Rope, Ropes, Transformer};
@@ -6,6 +6,145 @@ use crate::ops::{self, Backend};
 use crate::plan::{LayerSets, Protocol};
 use crate::train::checkpoint::Arena;
 use crate::train::{Precision, StepNumbers, Trainer, weights};
+
+/// Why a device cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// No device has that name.
+    #[error("there is no device `{0}`: auto, cpu, cuda or cuda:N")]
+    Unknown(String),
+    /// This machine, or this build, does not have it.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// A device, and what a user should know of how it was chosen.
+pub struct Opened {
+    /// The device.
+    pub executor: Box<dyn Executor + Send>,
+    /// Why it is not the GPU that there seems to be.
+    pub note: Option<String>,
+}
+
+/// The device of a name: `cpu`, `cuda` (the first), `cuda:N`, or `auto`, which is the first GPU
+/// if there is one, else the CPU.
+///
+/// # Errors
+/// A name that no device has, or a device that this machine or this build lacks.
+pub fn open(name: &str) -> Result<Opened, OpenError> {
+    let cpu = |note| Ok(Opened { executor: Box::new(Cpu::new()), note });
+    match name {
+        "cpu" => cpu(None),
+        "auto" => match gpus() {
+            0 => cpu(None),
+            _ => open_gpu(0).map_or_else(
+                |error| cpu(Some(format!("the GPU is not used: {error}"))),
+                |executor| Ok(Opened { executor, note: None }),
+            ),
+        },
+        _ => {
+            let number = match name.strip_prefix("cuda") {
+                Some("") => Some(0),
+                Some(rest) => rest.strip_prefix(':').and_then(|number| number.parse().ok()),
+                None => None,
+            };
+            let number = number.ok_or_else(|| OpenError::Unknown(name.into()))?;
+            Ok(Opened { executor: open_gpu(number)?, note: None })
+        }
+    }
+}
+
+/// A GPU as `xp doctor` names it.
+#[derive(Debug, Clone)]
+pub struct GpuStatus {
+    /// The card's name.
+    pub name: String,
+    /// Compute capability, "9.0".
+    pub compute_capability: String,
+    /// Number of multiprocessors.
+    pub multiprocessors: i32,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
+/// What there is of CUDA, in this build and on this machine.
+#[derive(Debug, Clone, Default)]
+pub struct CudaStatus {
+    /// Whether this build has CUDA.
+    pub built: bool,
+    /// What its kernels were compiled by, and for.
+    pub kernels: Option<String>,
+    /// The newest CUDA that the driver carries, if there is a driver.
+    pub driver: Option<String>,
+    /// cuBLAS's version, if it is found.
+    pub cublas: Option<String>,
+    /// The cards.
+    pub gpus: Vec<GpuStatus>,
+    /// What keeps `xp` from using a GPU, and what to do about it.
+    pub problem: Option<String>,
+}
+
+/// What there is of CUDA.
+#[cfg(feature = "cuda")]
+#[must_use]
+pub fn cuda_status() -> CudaStatus {
+    use ops::cuda::{ARCHITECTURES, Gpu, NVCC_VERSION, blas_version, driver_version};
+
+    let found = ops::cuda::gpus();
+    let mut problem = found.as_ref().err().map(ToString::to_string);
+    let gpus: Vec<_> = found.unwrap_or_default();
+    if problem.is_none() {
+        problem = match gpus.len() {
+            0 => Some("the driver sees no GPU".into()),
+            _ => Gpu::open(0).err().map(|error| error.to_string()),
+        };
+    }
+    let gpus = gpus.into_iter().map(|gpu| GpuStatus {
+        name: gpu.name,
+        compute_capability: gpu.compute_capability,
+        multiprocessors: gpu.multiprocessors,
+        memory: gpu.memory,
+    });
+    CudaStatus {
+        built: true,
+        kernels: Some(format!("kernels of nvcc {NVCC_VERSION} for sm_{ARCHITECTURES} and newer")),
+        driver: driver_version(),
+        cublas: blas_version(),
+        gpus: gpus.collect(),
+        problem,
+    }
+}
+
+/// What there is of CUDA.
+#[cfg(not(feature = "cuda"))]
+#[must_use]
+pub fn cuda_status() -> CudaStatus {
+    let problem = "this xp was built for the CPU only; `cargo install --path . --features cuda` \
+                   makes one that uses GPUs (the README says what it needs)";
+    CudaStatus { problem: Some(problem.into()), ..CudaStatus::default() }
+}
+
+/// Number of GPUs that this build can see.
+fn gpus() -> usize {
+    #[cfg(feature = "cuda")]
+    return ops::cuda::gpus().map_or(0, |gpus| gpus.len());
+    #[cfg(not(feature = "cuda"))]
+    0
+}
+
+#[cfg(feature = "cuda")]
+fn open_gpu(number: usize) -> Result<Box<dyn Executor + Send>, OpenError> {
+    let gpu = ops::cuda::Gpu::open(number).map_err(|e| OpenError::Unavailable(e.to_string()))?;
+    Ok(Box::new(super::Cuda::new(std::sync::Arc::new(gpu))))
+}
+
+#[cfg(not(feature = "cuda"))]
+fn open_gpu(_: usize) -> Result<Box<dyn Executor + Send>, OpenError> {
+    Err(OpenError::Unavailable(
+        "this xp was built for the CPU only; use --device cpu, or build with --features cuda"
+            .into(),
+    ))
+}
 
 /// Trains and evaluates on the CPU.
 #[derive(Default)]
@@ -47,13 +186,7 @@ impl Executor for Cpu {
     }
 
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {
-        let config = &job.protocol.model;
-        match &job.protocol.init_from {
-            Some(path) => {
-                weights::load(path, &Layout::new(config)).map_err(|e| Error::Input(e.to_string()))
-            }
-            None => Ok(model::init(config, job.seed)),
-        }
+        initial(job)
     }
 
     fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
@@ -75,8 +208,19 @@ impl Executor for Cpu {
     }
 }
 
+/// The weights that a run begins with, the same on every device.
+pub(super) fn initial(job: &Job<'_>) -> Result<Vec<f32>, Error> {
+    let config = &job.protocol.model;
+    match &job.protocol.init_from {
+        Some(path) => {
+            weights::load(path, &Layout::new(config)).map_err(|e| Error::Input(e.to_string()))
+        }
+        None => Ok(model::init(config, job.seed)),
+    }
+}
+
 /// The numbers that a model is given.
-fn ropes(freq: &LayerSets) -> Ropes {
+pub(super) fn ropes(freq: &LayerSets) -> Ropes {
     let sets = freq.sets().iter().map(|set| Rope {
         inv_freq: set.inv_freq_f32(),
         attention_scale: set.attention_scale as f32,
@@ -108,9 +252,9 @@ impl<B: Backend + 'static> TrainSession for Trainer<B> {
 }
 
 /// Trained weights without gradients and moments.
-struct Evaluator<B: Backend> {
-    model: Transformer<B>,
-    params: B::Buf,
+pub(super) struct Evaluator<B: Backend> {
+    pub(super) model: Transformer<B>,
+    pub(super) params: B::Buf,
 }
 
 impl<B: Backend> EvalSession for Evaluator<B> {

@@ -158,7 +158,10 @@ pub fn run(
     let lanes = Lanes::new(rayon::current_num_threads());
     let jobs = match options.jobs {
         Jobs::Given(jobs) => jobs.clamp(1, todo.len().max(1)),
-        Jobs::Measured => measure(&trainings, &lanes, options, executor, observer, &streams)?,
+        Jobs::Measured => match executor.jobs() {
+            Some(jobs) => jobs.clamp(1, todo.len().max(1)),
+            None => measure(&trainings, &lanes, options, executor, observer, &streams)?,
+        },
     };
     let items = todo.into_iter().enumerate().map(|(i, (run, dir, _))| {
         // Repeats are trained again beside their first attempt; the others wait for their twin.

@@ -134,7 +134,8 @@ fn speed(trial: &Trial<'_>, weights: &[f32], jobs: usize) -> Result<f64, Error> 
 
 /// Bytes that a process can still have here, by the system and the control group; `None` where
 /// neither tells.
-fn available_memory() -> Option<u64> {
+#[must_use]
+pub fn available_memory() -> Option<u64> {
     let read = |path: &str| std::fs::read_to_string(path).ok();
     let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
     let system = read("/proc/meminfo").and_then(|text| {

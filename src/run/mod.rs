@@ -5,6 +5,8 @@
 //! last, and everything before it can be done again to the same bytes.
 
 mod carry;
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+mod cuda;
 mod device;
 mod evaluate;
 pub mod executor;
@@ -13,14 +15,19 @@ mod jobs;
 mod lanes;
 mod provenance;
 mod queue;
+mod several;
 pub mod state;
 mod streams;
 
 pub use carry::Ending;
-pub use device::Cpu;
+#[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
+pub use cuda::Cuda;
+pub use device::{Cpu, CudaStatus, GpuStatus, OpenError, Opened, cuda_status, open};
+pub use executor::Executor;
 pub use interpret::{Observer, Options, Outcome, RunObserver, run, run_dir, select};
-pub use jobs::{Jobs, Speed};
+pub use jobs::{Jobs, Speed, available_memory};
 pub use provenance::{measured_flops_per_s, now, peak_memory};
+pub use several::Several;
 
 use crate::{data, fs, results};
 

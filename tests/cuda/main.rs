@@ -7,6 +7,8 @@
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 mod device;
 #[cfg(feature = "cuda-emulator")]
+mod interpreter;
+#[cfg(feature = "cuda-emulator")]
 mod memory;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 mod model;

@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use xp::model::{self, Transformer};
+use xp::model::{self, Config, DeviceDemand, Transformer};
 use xp::ops::cuda::{Cuda, Emulator};
 use xp::ops::{Backend, Error, Precision};
+use xp::train::Trainer;
 
-use crate::model::{batch, config, ropes};
+use crate::model::{batch, config, ropes, schedule};
 
 #[test]
 fn memory_that_does_not_suffice_is_an_error_that_says_how_much() {
@@ -20,4 +21,51 @@ fn memory_that_does_not_suffice_is_an_error_that_says_how_much() {
     let Error::OutOfMemory { bytes, free: Some(free), .. } = error else { panic!("{error}") };
     assert!(bytes > free && free < 1 << 20, "{error}");
     assert!(error.to_string().contains(" are free; use a smaller micro_batch_size"), "{error}");
+}
+
+#[test]
+fn the_predicted_peak_is_what_a_training_takes() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let device = Arc::new(Emulator::default());
+        let backend = Cuda::new(Arc::clone(&device), precision);
+        let weights = model::init(&config(), 1);
+        let schedule = schedule();
+        let mut trainer =
+            Trainer::new(backend, &config(), &ropes(1e4), &schedule, 8, weights).unwrap();
+        trainer.step(&batch(0)).unwrap();
+        let demand = DeviceDemand { precision, rows: 1, seq_len: 70, evaluated: 0 };
+        // The emulator multiplies matrices without scratch memory.
+        let predicted = demand.bytes(&config()) - (32 << 20);
+        let ratio = predicted as f64 / device.peak() as f64;
+        assert!((0.98..1.15).contains(&ratio), "{predicted} {} in {precision:?}", device.peak());
+
+        let (mut model, params) = trainer.finish();
+        let before = device.peak();
+        let length = 1500;
+        model.losses(&params, &batch(0).repeat(8)[..length]).unwrap();
+        let demand = DeviceDemand { precision, rows: 1, seq_len: 70, evaluated: length };
+        let predicted = demand.bytes(&config()) - (32 << 20);
+        assert!(device.peak() > before, "the evaluation is the larger part");
+        let ratio = predicted as f64 / device.peak() as f64;
+        assert!((0.98..1.15).contains(&ratio), "{predicted} {} in {precision:?}", device.peak());
+    }
+}
+
+#[test]
+fn the_reference_run_fits_a_card_of_24_gb() {
+    let reference = Config {
+        layers: 6,
+        hidden_size: 512,
+        heads: 8,
+        head_dim: 64,
+        intermediate_size: 2048,
+        vocab_size: 50_304,
+        norm_eps: 1e-6,
+        init_std: 0.02,
+        tie_embeddings: true,
+    };
+    let demand =
+        DeviceDemand { precision: Precision::Bf16, rows: 32, seq_len: 2048, evaluated: 16_384 };
+    let gib = demand.bytes(&reference) as f64 / f64::from(1 << 30);
+    assert!((6.0..20.0).contains(&gib), "{gib}");
 }

@@ -36,7 +36,7 @@ fn tokens(rows: usize, seq_len: usize) -> Vec<u32> {
         .collect()
 }
 
-fn schedule() -> train::Config {
+pub fn schedule() -> train::Config {
     train::Config {
         seq_len: 70,
         batch_size: 3,

@@ -7,6 +7,9 @@ use std::sync::Arc;
 
 use crate::ops::{Error, Precision};
 
+/// What a queue takes by itself: the scratch memory of cuBLAS.
+pub(super) const FIXED_BYTES: u128 = 32 << 20;
+
 /// An address in device memory.
 pub(super) type Address = u64;
 

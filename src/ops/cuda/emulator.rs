@@ -68,6 +68,7 @@ const MAX_SHARED: u32 = 99 << 10;
 pub struct Emulator {
     total: u64,
     allocated: AtomicU64,
+    peak: AtomicU64,
     sizes: Mutex<HashMap<u64, usize>>,
     order: AtomicU64,
 }
@@ -85,9 +86,15 @@ impl Emulator {
         Self {
             total,
             allocated: AtomicU64::new(0),
+            peak: AtomicU64::new(0),
             sizes: Mutex::default(),
             order: AtomicU64::new(seed),
         }
+    }
+
+    /// The most bytes that were allocated at one time.
+    pub fn peak(&self) -> u64 {
+        self.peak.load(Ordering::Relaxed)
     }
 
     fn layout(bytes: usize) -> Layout {
@@ -179,7 +186,8 @@ impl Driver for Emulator {
         if self.allocated.load(Ordering::Relaxed) + bytes as u64 > self.total {
             return Ok(None);
         }
-        self.allocated.fetch_add(bytes as u64, Ordering::Relaxed);
+        let before = self.allocated.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.peak.fetch_max(before + bytes as u64, Ordering::Relaxed);
         // SAFETY: the layout is not empty; guards and bytes lie inside it.
         let at = unsafe {
             let start = alloc::alloc(Self::layout(bytes));

@@ -29,7 +29,7 @@ pub const ARCHITECTURES: &str = env!("XP_CUDA_ARCHITECTURES");
 /// Folders where cuBLAS is looked for before the system's: those of a Python wheel, say.
 const LIBRARY_FOLDERS: &str = "XP_CUDA_LIB_DIRS";
 /// Scratch memory of cuBLAS, a fixed one for each queue: its results then have the same bits.
-const BLAS_WORKSPACE: usize = 32 << 20;
+const BLAS_WORKSPACE: usize = super::driver::FIXED_BYTES as usize;
 /// Shared memory that a kernel has without asking.
 const PLAIN_SHARED: u32 = 48 << 10;
 

@@ -134,6 +134,41 @@ fn long(n: usize) -> Argument {
     (n as i64).into()
 }
 
+/// Whether there are kernels for heads of `head_dim` channels in a precision.
+///
+/// # Errors
+/// [`Error::Shape`] if there are none.
+pub fn check_head_dim(head_dim: usize, precision: Precision) -> Result<(), Error> {
+    attention::padded(head_dim, precision).map(|_| ())
+}
+
+/// Bytes that the operators of a pass take beside its buffers, the matrix products' included:
+/// `width` is the hidden size.
+#[must_use]
+pub fn scratch_bytes(
+    shape: AttentionShape,
+    (width, vocab_size): (usize, usize),
+    precision: Precision,
+    training: bool,
+) -> u128 {
+    let [rows, seq_len, heads, head_dim, width] =
+        [shape.rows, shape.seq_len, shape.heads, shape.head_dim, width].map(|n| n as u128);
+    let (n, p) = (rows.saturating_mul(seq_len), precision.bytes() as u128);
+    // An evaluation's head is never given more rows than the CPU takes at once.
+    let chunk =
+        if training { head::rows_per_chunk(vocab_size) } else { super::rows_per_chunk(vocab_size) };
+    let logits = (chunk as u128).min(n) * vocab_size as u128 * p;
+    let rotated = n.saturating_mul(2 * heads * head_dim * p);
+    let backward = if training {
+        let pieces = n / PIECE as u128 + n.min(vocab_size as u128);
+        let indices = 4 * (n + 3 * pieces);
+        n.saturating_mul(4 * heads) + 4 * pieces * width + indices + 4 * 1024 * width
+    } else {
+        0
+    };
+    driver::FIXED_BYTES + logits + rotated.saturating_add(backward)
+}
+
 impl<D: Driver> Cuda<D> {
     /// This device with matrix inputs in `precision`.
     pub fn new(driver: Arc<D>, precision: Precision) -> Self {

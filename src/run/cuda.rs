@@ -1,0 +1,86 @@
+//! The executor of a CUDA device.
+
+use std::sync::Arc;
+
+use super::device::{Evaluator, initial, ropes};
+use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
+use crate::model::{DeviceDemand, Transformer};
+use crate::ops::Backend;
+use crate::ops::cuda::{Cuda as Backing, Driver, check_head_dim};
+use crate::plan::Protocol;
+use crate::train::Trainer;
+
+/// Trains and evaluates on a CUDA device, in the precision that each protocol asks for.
+pub struct Cuda<D: Driver> {
+    driver: Arc<D>,
+}
+
+impl<D: Driver> Cuda<D> {
+    /// The executor of this device.
+    pub fn new(driver: Arc<D>) -> Self {
+        Self { driver }
+    }
+
+    fn backend(&self, protocol: &Protocol) -> Result<Backing<D>, Error> {
+        Ok(Backing::new(Arc::new(self.driver.apart()?), protocol.train.precision))
+    }
+}
+
+impl<D: Driver> Executor for Cuda<D> {
+    fn device_class(&self) -> String {
+        self.driver.device_class()
+    }
+
+    fn check(&self, protocol: &Protocol) -> Result<(), Error> {
+        let (model, train) = (&protocol.model, &protocol.train);
+        check_head_dim(model.head_dim, train.precision)
+            .map_err(|e| Error::Environment(e.to_string()))?;
+        let demand = DeviceDemand {
+            precision: train.precision,
+            rows: train.micro_batch_size as usize,
+            seq_len: train.seq_len as usize,
+            evaluated: protocol.eval.lengths.iter().copied().max().unwrap_or(0) as usize,
+        };
+        let needed = demand.bytes(model);
+        let memory = self.driver.memory()?;
+        if needed > memory.free {
+            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
+            return Err(Error::Environment(format!(
+                "a run needs about {:.1} GiB of the GPU's memory, of which {:.1} of {:.1} GiB are \
+                 free: use a smaller schedule.micro_batch_size (another protocol), shorter \
+                 eval.lengths, or a larger card",
+                gib(needed),
+                gib(memory.free),
+                gib(memory.total)
+            )));
+        }
+        Ok(())
+    }
+
+    fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {
+        initial(job)
+    }
+
+    fn jobs(&self) -> Option<usize> {
+        // Its queues would share one card: a run fills it.
+        Some(1)
+    }
+
+    fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
+        let (model, train, steps) = (&job.protocol.model, &job.protocol.train, job.steps);
+        let (backend, ropes) = (self.backend(job.protocol)?, ropes(job.freq));
+        Ok(Box::new(match start {
+            Start::Fresh(weights) => Trainer::new(backend, model, &ropes, train, steps, weights)?,
+            Start::Checkpoint(state) => {
+                Trainer::resume(backend, model, &ropes, train, steps, *state)?
+            }
+        }))
+    }
+
+    fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
+        let backend = self.backend(job.protocol)?;
+        let params = backend.upload(weights)?;
+        let model = Transformer::new(backend, &job.protocol.model, &ropes(job.freq))?;
+        Ok(Box::new(Evaluator { model, params }))
+    }
+}
