@@ -1,17 +1,19 @@
-//! Training throughput on the CPU: `cargo bench --bench step [-- SIZE...]`.
+//! Training throughput: `cargo bench --bench step [-- SIZE...]`, on a GPU with `--features cuda` and
+//! `--device cuda` (bf16, or `--f32`).
 //!
 //! `--json` prints an object of seconds, the first loss and the peak, `--steps N` takes so many, `--weights
 //! FILE` writes the initial weights (what `vs_torch/run.py` gives to PyTorch), `--threads N`.
 //!
 //! Sizes S and M are models of the search's kind at 1/100 and 1/10 of its cost, X is the
 //! reference model itself. Prints the median step of a few, tokens/s, and GFLOP/s by the count
-//! of `DESIGN.md`: (6 N + 6 layers heads `head_dim` `seq_len`) a token. Size E evaluates the
-//! reference model at 16,384 tokens and prints the memory that took beside the prediction.
+//! of `DESIGN.md`: (6 N + 6 layers heads `head_dim` `seq_len`) a token. Size R is the reference run's
+//! batch, for a GPU. Size E evaluates the reference model at 16,384 tokens, and with `--chunks 10` ten
+//! times at four lengths; the memory is printed beside the prediction.
 
 use std::time::Instant;
 
 use xp::model::{self, Config, Rope, Ropes, Transformer};
-use xp::ops::{Backend, Cpu};
+use xp::ops::{Backend, Cpu, View, ViewMut};
 use xp::optim::{AdamW, AdamWConfig, clip_factor, global_norm};
 
 struct Size {
@@ -38,39 +40,44 @@ fn size(name: &'static str, shape: [usize; 5], rows: usize, seq_len: usize, step
     Size { name, config, rows, seq_len, steps }
 }
 
-fn measure(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
+fn measure<B: Backend>(
+    backend: B,
+    size: &Size,
+    options: &Options,
+    memory: &Memory<'_>,
+) -> Result<(), xp::ops::Error> {
     let Size { name, config, rows, seq_len, steps } = size;
     let steps = options.steps.unwrap_or(*steps);
     let half = config.head_dim / 2;
     let inv_freq = (0..half).map(|k| 5e5f32.powf(-(k as f32) / half as f32)).collect();
-    let cpu = Cpu::new();
-    let mut model = Transformer::new(
-        cpu.clone(),
-        config,
-        &Ropes::uniform(Rope { inv_freq, attention_scale: 1.0 }, config.layers),
-    )?;
-    let mut params = model::init(config, 42);
-    options.save(config, &params);
+    let ropes = Ropes::uniform(Rope { inv_freq, attention_scale: 1.0 }, config.layers);
+    let mut model = Transformer::new(backend, config, &ropes)?;
+    let weights = model::init(config, 42);
+    options.save(config, &weights);
+    let len = weights.len();
+    let mut params = model.backend().upload(weights)?;
     let constants = AdamWConfig { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
-    let mut optimiser = AdamW::new(&cpu, constants, params.len())?;
+    let mut optimiser = AdamW::new(model.backend(), constants, len)?;
     let count = rows * seq_len;
     let tokens: Vec<u32> = (0..count).map(|i| (i * 7919 % config.vocab_size) as u32).collect();
     let scale = 1.0 / (rows * (seq_len - 1)) as f32;
-    let mut grads = vec![0.0; params.len()];
+    let mut grads = model.backend().zeros(len, "gradients")?;
     let mut seconds = Vec::new();
     let mut first = None;
     for _ in 0..=steps {
         let start = Instant::now();
-        grads.fill(0.0);
+        model.backend().clear(ViewMut::new(&mut grads, 0, len))?;
         let sum = model.forward_backward(&params, &tokens, *rows, scale, &mut grads)?;
         first.get_or_insert(sum * f64::from(scale));
-        let clip = clip_factor(global_norm(&cpu, &grads)?, 1.0);
-        optimiser.step(&cpu, &mut params, &grads, 6e-4, clip)?;
+        let clip = clip_factor(global_norm(model.backend(), &grads)?, 1.0);
+        optimiser.step(model.backend(), &mut params, &grads, 6e-4, clip)?;
+        // A device may still be at work: one value comes back when it is done.
+        model.backend().download(View::new(&params, 0, 1), &mut [0.0])?;
         seconds.push(start.elapsed().as_secs_f64());
     }
     seconds.remove(0); // allocates
     if options.json {
-        print_json(&seconds, first.unwrap_or(f64::NAN));
+        print_json(&seconds, first.unwrap_or(f64::NAN), memory);
         return Ok(());
     }
     seconds.sort_by(f64::total_cmp);
@@ -84,43 +91,78 @@ fn measure(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
         seconds[0],
         count as f64 / median,
         flops / median * 1e-9,
-        cpu.device_class(),
+        model.backend().device_class(),
         rayon::current_num_threads(),
-        peak_memory().map_or("?".into(), |mib| mib.to_string()),
-        model::training_memory(config, *rows, *seq_len) >> 20,
+        memory.peak().map_or("?".into(), |mib| mib.to_string()),
+        memory.predicted(size) >> 20,
     );
     Ok(())
 }
 
-/// Peak resident memory of this process in MiB, where the system tells.
-fn peak_memory() -> Option<u64> {
-    xp::run::peak_memory().map(|bytes| bytes >> 20)
+/// How the memory of a device is measured and predicted.
+struct Memory<'a> {
+    peak: &'a dyn Fn() -> Option<u64>,
+    predicted: &'a dyn Fn(&Size) -> u64,
 }
 
-fn evaluate(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
+impl Memory<'_> {
+    /// MiB.
+    fn peak(&self) -> Option<u64> {
+        (self.peak)().map(|bytes| bytes >> 20)
+    }
+
+    fn predicted(&self, size: &Size) -> u64 {
+        (self.predicted)(size)
+    }
+}
+
+fn evaluate<B: Backend>(
+    backend: B,
+    size: &Size,
+    options: &Options,
+    memory: &Memory<'_>,
+) -> Result<(), xp::ops::Error> {
     let Size { name, config, seq_len, .. } = size;
     let half = config.head_dim / 2;
     let inv_freq = (0..half).map(|k| 5e5f32.powf(-(k as f32) / half as f32)).collect();
-    let mut model = Transformer::new(
-        Cpu::new(),
-        config,
-        &Ropes::uniform(Rope { inv_freq, attention_scale: 1.0 }, config.layers),
-    )?;
-    let params = model::init(config, 42);
-    options.save(config, &params);
-    let tokens: Vec<u32> = (0..*seq_len).map(|i| (i * 7919 % config.vocab_size) as u32).collect();
+    let ropes = Ropes::uniform(Rope { inv_freq, attention_scale: 1.0 }, config.layers);
+    let mut model = Transformer::new(backend, config, &ropes)?;
+    let weights = model::init(config, 42);
+    options.save(config, &weights);
+    let params = model.backend().upload(weights)?;
+    let text: Vec<u32> = (0..*seq_len).map(|i| (i * 7919 % config.vocab_size) as u32).collect();
+    let mut mean_of = |length: usize| -> Result<f64, xp::ops::Error> {
+        let losses = model.losses(&params, &text[..length])?;
+        Ok(losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64)
+    };
+    if options.chunks > 0 {
+        mean_of(*seq_len)?; // the first call allocates
+    }
     let start = Instant::now();
-    let losses = model.losses(&params, &tokens)?;
-    let mean = losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64;
+    let mean = mean_of(*seq_len)?;
+    let mut seconds = vec![start.elapsed().as_secs_f64()];
+    if options.chunks > 0 {
+        // The protocol's evaluation: four lengths, so many chunks of each.
+        let start = Instant::now();
+        for length in [seq_len / 8, seq_len / 4, seq_len / 2, *seq_len] {
+            for _ in 0..options.chunks {
+                mean_of(length)?;
+            }
+        }
+        seconds.push(start.elapsed().as_secs_f64());
+    }
     if options.json {
-        print_json(&[start.elapsed().as_secs_f64()], mean);
+        print_json(&seconds, mean, memory);
         return Ok(());
     }
     println!(
-        "{name}: {:.2} s for {seq_len} tokens, mean loss {mean:.4}; peak {} MiB, predicted {} MiB",
-        start.elapsed().as_secs_f64(),
-        peak_memory().map_or("?".into(), |mib| mib.to_string()),
-        model::evaluation_memory(config, *seq_len) >> 20,
+        "{name}: {:.3} s for {seq_len} tokens, mean loss {mean:.4}{}; peak {} MiB, predicted {} MiB",
+        seconds[0],
+        seconds.get(1).map_or(String::new(), |s| {
+            format!(", {s:.3} s for four lengths of {} chunks", options.chunks)
+        }),
+        memory.peak().map_or("?".into(), |mib| mib.to_string()),
+        memory.predicted(size) >> 20,
     );
     Ok(())
 }
@@ -131,6 +173,10 @@ struct Options {
     json: bool,
     steps: Option<usize>,
     weights: Option<std::path::PathBuf>,
+    /// Chunks of each of four lengths in an evaluation; 0 for one sequence alone.
+    chunks: usize,
+    cuda: bool,
+    f32: bool,
 }
 
 impl Options {
@@ -146,10 +192,10 @@ impl Options {
     }
 }
 
-fn print_json(seconds: &[f64], loss: f64) {
+fn print_json(seconds: &[f64], loss: f64, memory: &Memory<'_>) {
     println!(
         "{}",
-        serde_json::json!({ "seconds": seconds, "loss": loss, "peak_mib": peak_memory() })
+        serde_json::json!({ "seconds": seconds, "loss": loss, "peak_mib": memory.peak() })
     );
 }
 
@@ -167,6 +213,15 @@ fn main() -> Result<(), xp::ops::Error> {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
                 pool.build_global().expect("the first pool of the process");
             }
+            "--chunks" => options.chunks = value().parse().expect("a number of chunks"),
+            "--device" => {
+                options.cuda = match value().as_str() {
+                    "cpu" => false,
+                    "cuda" => true,
+                    other => panic!("no device {other}: cpu or cuda"),
+                };
+            }
+            "--f32" => options.f32 = true,
             "--bench" => {}
             size => asked.push(size.to_owned()),
         }
@@ -175,15 +230,55 @@ fn main() -> Result<(), xp::ops::Error> {
         size("S", [2, 128, 4, 512, 4096], 8, 256, 15),
         size("M", [4, 256, 4, 1024, 8192], 8, 512, 5),
         size("X", [6, 512, 8, 2048, 50_304], 1, 2048, 3),
+        size("R", [6, 512, 8, 2048, 50_304], 32, 2048, 20),
+        size("E", [6, 512, 8, 2048, 50_304], 1, 16_384, 1),
     ];
-    if asked.iter().any(|a| a == "E") {
-        evaluate(&size("E", [6, 512, 8, 2048, 50_304], 1, 16_384, 1), &options)?;
-    }
     for size in &sizes {
-        let default = size.name != "X" && asked.is_empty();
+        let default = ["S", "M"].contains(&size.name) && asked.is_empty();
         if default || asked.iter().any(|a| a == size.name) {
-            measure(size, &options)?;
+            if options.cuda {
+                on_cuda(size, &options)?;
+            } else {
+                on_cpu(size, &options)?;
+            }
         }
     }
     Ok(())
+}
+
+fn on_cpu(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
+    let (config, evaluated) = (&size.config, size.name == "E");
+    let memory = Memory {
+        peak: &xp::run::peak_memory,
+        predicted: &|size| match evaluated {
+            true => model::evaluation_memory(config, size.seq_len),
+            false => model::training_memory(config, size.rows, size.seq_len),
+        },
+    };
+    let run = if evaluated { evaluate } else { measure };
+    run(Cpu::new(), size, options, &memory)
+}
+
+#[cfg(feature = "cuda")]
+fn on_cuda(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
+    use xp::ops::Precision;
+    use xp::ops::cuda::{Cuda, Driver, Gpu};
+
+    let (gpu, evaluated) = (std::sync::Arc::new(Gpu::open(0)?), size.name == "E");
+    let precision = if options.f32 { Precision::F32 } else { Precision::Bf16 };
+    let memory = Memory {
+        peak: &|| gpu.peak().ok(),
+        predicted: &|size| {
+            let (rows, evaluated) = if evaluated { (0, size.seq_len) } else { (size.rows, 0) };
+            let seq_len = size.seq_len;
+            model::DeviceDemand { precision, rows, seq_len, evaluated }.bytes(&size.config)
+        },
+    };
+    let run = if evaluated { evaluate } else { measure };
+    run(Cuda::new(std::sync::Arc::clone(&gpu), precision), size, options, &memory)
+}
+
+#[cfg(not(feature = "cuda"))]
+fn on_cuda(_: &Size, _: &Options) -> Result<(), xp::ops::Error> {
+    Err(xp::ops::Error::Device("this bench was built without the feature `cuda`".into()))
 }

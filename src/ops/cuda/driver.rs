@@ -127,6 +127,9 @@ pub trait Driver: Send + Sync + 'static {
     /// Free and total bytes.
     fn memory(&self) -> Result<DeviceMemory, Error>;
 
+    /// The most bytes that were allocated at one time, by all queues of the device.
+    fn peak(&self) -> Result<u64, Error>;
+
     /// `bytes` bytes, not initialised; `None` if the device has not that many.
     fn allocate(&self, bytes: usize) -> Result<Option<u64>, Error>;
 

@@ -92,11 +92,6 @@ impl Emulator {
         }
     }
 
-    /// The most bytes that were allocated at one time.
-    pub fn peak(&self) -> u64 {
-        self.peak.load(Ordering::Relaxed)
-    }
-
     fn layout(bytes: usize) -> Layout {
         Layout::from_size_align(bytes + 2 * GUARD, GUARD).expect("a small power of two")
     }
@@ -180,6 +175,10 @@ impl Driver for Emulator {
     fn memory(&self) -> Result<DeviceMemory, Error> {
         let used = self.allocated.load(Ordering::Relaxed);
         Ok(DeviceMemory { free: self.total - used, total: self.total })
+    }
+
+    fn peak(&self) -> Result<u64, Error> {
+        Ok(self.peak.load(Ordering::Relaxed))
     }
 
     fn allocate(&self, bytes: usize) -> Result<Option<u64>, Error> {

@@ -346,6 +346,18 @@ impl Driver for Gpu {
         Ok(DeviceMemory { free: free as u64, total: total as u64 })
     }
 
+    fn peak(&self) -> Result<u64, Error> {
+        self.device.bind()?;
+        let mut peak = 0u64;
+        let attribute = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_USED_MEM_HIGH;
+        // SAFETY: the attribute is a 64-bit number.
+        let got = unsafe {
+            cuda::mem_pool::get_attribute(self.device.pool, attribute, (&raw mut peak).cast())
+        };
+        got.map_err(|error| failed("the GPU's memory is not told", error))?;
+        Ok(peak)
+    }
+
     fn allocate(&self, bytes: usize) -> Result<Option<Address>, Error> {
         self.device.bind()?;
         // SAFETY: the stream lives as long as `self`.

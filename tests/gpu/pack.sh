@@ -1,0 +1,25 @@
+#!/usr/bin/env bash
+# Builds what a machine with a GPU needs and puts it into one folder: xp, the tests of the CUDA
+# backend, the benchmark, the scripts. Copy the folder there, then: FOLDER/run.sh
+# usage: tests/gpu/pack.sh [FOLDER]      default: target/gpu
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+folder=${1:-target/gpu}
+CUDA_HOME=${CUDA_HOME:-$(tests/gpu/toolkit.sh)}
+export CUDA_HOME
+mkdir -p "$folder"
+
+# The path of the binary NAME that cargo builds.
+built() {
+    local name=$1
+    shift
+    cargo "$@" --locked --features cuda --message-format json-render-diagnostics |
+        grep "\"name\":\"$name\"" | sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' | tail -n 1
+}
+pack() { strip -o "$folder/$2" "$1"; }
+pack "$(built xp build --release --bin xp)" xp
+pack "$(built cuda test --release --no-run --test cuda)" cuda-tests
+pack "$(built step bench --no-run --bench step)" step
+cp tests/gpu/run.sh tests/gpu/mini.toml tests/bench/vs_torch/run.py tests/bench/vs_torch/rival.py "$folder"
+du -sh "$folder"

@@ -1,0 +1,130 @@
+#!/usr/bin/env bash
+# The checks that need a GPU, and the benchmark against PyTorch on it: needs the folder that
+# tests/gpu/pack.sh has made and nothing else (no network, no Rust); python3 with torch for the
+# benchmark, compute-sanitizer for its checks, where they are there.
+#
+# Every step has a time limit, all together under ten minutes. Prints one table, and writes
+# OUT/result.json and OUT/*.log.
+# usage: run.sh [OUT]      default: ./gpu-out
+set -uo pipefail
+here=$(cd "$(dirname "$0")" && pwd)
+out=${1:-gpu-out}
+mkdir -p "$out"
+out=$(cd "$out" && pwd)
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+export XP_CACHE=$work/cache
+rows=()
+
+# step NAME SECONDS COMMAND...: its log to OUT/NAME.log, its outcome to the table. The last line of
+# the log is its detail.
+step() {
+    local name=$1 limit=$2 start=$SECONDS status detail
+    shift 2
+    timeout --kill-after=10 "$limit" "$@" >"$out/$name.log" 2>&1
+    case $? in
+    0) status=ok ;;
+    77) status=skipped ;;
+    124 | 137) status="over ${limit} s" ;;
+    *) status=FAILED ;;
+    esac
+    detail=$(grep -v '^ *$' "$out/$name.log" | tail -n 1 | tr -d '"\\' | cut -c 1-160)
+    rows+=("$name|$status|$((SECONDS - start))|$detail")
+    printf '%-12s %-8s %4d s  %s\n' "$name" "$status" $((SECONDS - start)) "$detail"
+}
+
+# The folder of cuBLAS, if it is only a Python wheel's.
+if [ -z "${XP_CUDA_LIB_DIRS:-}" ] && command -v python3 >/dev/null; then
+    XP_CUDA_LIB_DIRS=$(python3 - <<'PYTHON'
+import glob, site, sys
+folders = site.getsitepackages() + [p for p in sys.path if p.endswith("-packages")]
+found = {g.rsplit("/", 1)[0] for f in folders for g in glob.glob(f + "/nvidia/*/lib/libcublas.so.1[23]")}
+print(":".join(sorted(found)))
+PYTHON
+    )
+    export XP_CUDA_LIB_DIRS
+fi
+
+doctor() { "$here/xp" doctor; "$here/xp" doctor --json >"$out/doctor.json"; grep -q '"problem": null' "$out/doctor.json"; }
+
+tests() {
+    "$here/cuda-tests" --nocapture --test-threads 4 "$1" | tee "$out/tests-$1.txt"
+    local rc=${PIPESTATUS[0]}
+    # Without a GPU every test passes by saying so: that is no pass.
+    ! grep -m 1 'skipped:' "$out/tests-$1.txt" || return 77
+    return "$rc"
+}
+
+sanitizer() {
+    local tool
+    tool=$(command -v compute-sanitizer || ls /usr/local/cuda/bin/compute-sanitizer /opt/nvidia/*/compute-sanitizer 2>/dev/null | head -n 1)
+    [ -n "$tool" ] || { echo 'compute-sanitizer is not installed'; return 77; }
+    # Large shapes are for speed; under the sanitizer one test at a time.
+    "$tool" --tool "$1" --error-exitcode 1 "$here/cuda-tests" --test-threads 1 operators --skip cross_entropy
+}
+
+mini() { "$here/xp" run "$here/mini.toml" --quiet --results "$work/$1" --device "$2" "${@:3}"; }
+
+# Largest difference of two sets of results in mean loss (nats); fails above a limit.
+compare() {
+    "$here/xp" report "$here/mini.toml" --results "$work/$1" --format csv --quiet >/dev/null
+    "$here/xp" report "$here/mini.toml" --results "$work/$2" --format csv --quiet "${@:4}" >/dev/null
+    awk -F, -v limit="$3" -v what="$1 and $2" '
+        FNR == 1 { for (i = 1; i <= NF; i++) at[$i] = i; next }
+        { key = $at["config"] " " $at["seed"] " " $at["eval_len"] }
+        NR == FNR { nll[key] = $at["nll"]; next }
+        { d = $at["nll"] - nll[key]; if (d < 0) d = -d; if (d > most) most = d; n++ }
+        END { printf "%s: %d results differ by at most %.2e nats (limit %s)\n", what, n, most, limit; exit !(n > 0 && most <= limit) }
+    ' "$work/$1"/*/report/runs.csv "$work/$2"/*/report/runs.csv
+}
+
+agree() {
+    mini cpu cpu && mini cuda cuda && mini bf16 cuda --set schedule.precision=bf16 &&
+        compare cpu cuda 1e-3 && compare cpu bf16 2e-2 --set schedule.precision=bf16
+}
+
+# The same experiment whole, and stopped by a signal, then gone on with.
+resume() {
+    local set=(--set schedule.precision=bf16 --set schedule.max_steps=3000 --only geo) rc
+    mini whole cuda "${set[@]}" || return 1
+    timeout --signal INT 4 "$here/xp" run "$here/mini.toml" --quiet --results "$work/stopped" --device cuda "${set[@]}"
+    rc=$?
+    find "$work/stopped" -name manifest.json | grep -q . || { echo "no checkpoint (exit $rc): it was not stopped on its way"; return 1; }
+    mini stopped cuda "${set[@]}" || return 1
+    for file in run.json weights.safetensors train.jsonl; do
+        cmp "$work"/whole/gpu_mini/geo/seed-1/$file "$work"/stopped/gpu_mini/geo/seed-1/$file || return 1
+    done
+    echo 'stopped and resumed: the same run.json, weights and log, byte for byte'
+}
+
+bench() {
+    python3 -c 'import torch, safetensors; assert torch.cuda.is_available()' || { echo 'python3 has no torch with CUDA'; return 77; }
+    python3 "$here/run.py" --device cuda --sizes R,E --rounds 2 --xp "$here/step" --out "$out/bench.json"
+}
+
+speed() { "$here/step" --device cuda R; "$here/step" --device cuda --chunks 10 E; "$here/step" --device cuda R; }
+
+export here out work
+export -f doctor tests sanitizer mini compare agree resume bench speed
+step doctor 20 bash -c doctor
+step speed 30 bash -c speed
+for part in operators model repeat; do step "$part" 60 bash -c "tests $part"; done
+step agree 60 bash -c agree
+step resume 60 bash -c resume
+step bench 160 bash -c bench
+for tool in memcheck racecheck; do step "$tool" 40 bash -c "sanitizer $tool"; done
+
+{
+    printf '{"date":"%s","steps":[' "$(date -u +%F)"
+    comma=
+    for row in "${rows[@]}"; do
+        IFS='|' read -r name status seconds detail <<<"$row"
+        printf '%s\n {"name":"%s","status":"%s","seconds":%d,"detail":"%s"}' "$comma" "$name" "$status" "$seconds" "$detail"
+        comma=,
+    done
+    printf '],\n"doctor":%s,\n' "$(cat "$out/doctor.json" 2>/dev/null || echo null)"
+    printf '"bench":%s}\n' "$(cat "$out/bench.json" 2>/dev/null || echo null)"
+} >"$out/result.json"
+echo
+cat "$out"/speed.log "$out"/bench.log
+! printf '%s\n' "${rows[@]}" | grep -qE '\|(FAILED|over )'
