@@ -34,7 +34,7 @@ unsafe extern "C" {
     ) -> *mut Block;
     fn xp_emulator_thread(block: *mut Block, index: c_uint);
     fn xp_emulator_progress(block: *const Block) -> u64;
-    fn xp_emulator_free(block: *mut Block);
+    fn xp_emulator_free(block: *mut Block) -> bool;
 }
 
 thread_local! {
@@ -271,7 +271,8 @@ impl Driver for Emulator {
             };
             self.run_block(block, threads as usize);
             // SAFETY: its coroutines have ended.
-            unsafe { xp_emulator_free(block) };
+            let intact = unsafe { xp_emulator_free(block) };
+            assert!(intact, "{name} writes behind its {shared} bytes of shared memory");
         }
         Ok(())
     }

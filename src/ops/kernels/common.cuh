@@ -12,6 +12,8 @@
 #include <cuda_bf16.h>
 typedef __nv_bfloat16 bf16;
 #define EXPORT(name)
+// The emulator checks what a device would fault on.
+#define ALIGNED(p) (p)
 // The block's shared memory, as much as the launch gives it.
 extern __shared__ __align__(16) unsigned char xp_shared[];
 #define SHARED(type, name) type* name = reinterpret_cast<type*>(xp_shared)
@@ -29,7 +31,7 @@ template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x) { return __f
 template <typename T> struct Vec { static constexpr int N = 16 / sizeof(T); };
 
 template <typename T> __device__ __forceinline__ void load16(const T* p, float (&v)[Vec<T>::N]) {
-    uint4 u = *reinterpret_cast<const uint4*>(p);
+    uint4 u = *reinterpret_cast<const uint4*>(ALIGNED(p));
     const T* t = reinterpret_cast<const T*>(&u);
 #pragma unroll
     for (int i = 0; i < Vec<T>::N; i++) v[i] = to_f32(t[i]);
@@ -40,7 +42,7 @@ template <typename T> __device__ __forceinline__ void store16(T* p, const float 
     T* t = reinterpret_cast<T*>(&u);
 #pragma unroll
     for (int i = 0; i < Vec<T>::N; i++) t[i] = from_f32<T>(v[i]);
-    *reinterpret_cast<uint4*>(p) = u;
+    *reinterpret_cast<uint4*>(ALIGNED(p)) = u;
 }
 
 // 1 / (1 + e^-x). A far negative x gives 0, not NaN.

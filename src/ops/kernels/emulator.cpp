@@ -6,6 +6,9 @@ thread_local Thread* current = nullptr;
 }
 using namespace emulator;
 
+constexpr unsigned GUARD = 1024;
+constexpr unsigned char GUARD_BYTE = 0xa5;
+
 extern "C" {
 
 const Kernel* xp_emulator_find(const char* name) {
@@ -29,9 +32,11 @@ Block* xp_emulator_block(const Kernel* kernel, void** args, const unsigned* grid
     block->grid = {grid[0], grid[1], grid[2]};
     block->index = {index[0], index[1], index[2]};
     block->size = {threads, 1, 1};
-    block->shared_bytes.assign(shared + 16, 0xff);
+    block->shared_bytes.assign(shared + 16 + GUARD, 0xff);
+    block->shared_size = shared;
     uintptr_t start = reinterpret_cast<uintptr_t>(block->shared_bytes.data());
     block->shared = block->shared_bytes.data() + (16 - start % 16) % 16;
+    memset(block->shared + shared, GUARD_BYTE, GUARD);
     block->warps.resize(threads / 32);
     block->threads.resize(threads);
     for (unsigned i = 0; i < threads; i++) {
@@ -56,5 +61,11 @@ void xp_emulator_thread(Block* block, unsigned index) {
 
 uint64_t xp_emulator_progress(const Block* block) { return block->progress; }
 
-void xp_emulator_free(Block* block) { delete block; }
+// Returns whether nothing was written behind the shared memory that the launch asked for.
+bool xp_emulator_free(Block* block) {
+    bool intact = true;
+    for (unsigned i = 0; i < GUARD; i++) intact &= block->shared[block->shared_size + i] == GUARD_BYTE;
+    delete block;
+    return intact;
+}
 }

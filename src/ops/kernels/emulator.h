@@ -3,7 +3,8 @@
 //
 // It is stricter than a device, so that tests find what a device would hide: a barrier wants
 // every thread of its block, a warp operation every lane; an asynchronous copy moves its bytes
-// only when it is waited for, or at once, as the caller says; shared memory begins as NaN; and the caller runs threads and blocks
+// only when it is waited for, or at once, as the caller says; shared memory begins as NaN, and
+// the bytes behind it must stay as they are; and the caller runs threads and blocks
 // in another order each time, so that a missing barrier gives other bits.
 #pragma once
 #include <cmath>
@@ -74,6 +75,7 @@ struct Block {
     uint3 grid, index, size;
     std::vector<unsigned char> shared_bytes;
     unsigned char* shared;
+    unsigned shared_size;
     bool eager_copies;
     std::vector<Warp> warps;
     std::vector<Thread> threads;
@@ -122,6 +124,12 @@ template <typename... A, void (*F)(A...)> struct Invoke<F> {
     static std::vector<unsigned> sizes() { return {static_cast<unsigned>(sizeof(A))...}; }
 };
 
+// An address of 16 bytes that are read or written at once.
+template <typename T> T* aligned(T* p) {
+    if (reinterpret_cast<uintptr_t>(p) % 16) fail("16 bytes at once from an address that is not aligned to them");
+    return p;
+}
+
 struct Register {
     Register(Kernel kernel) { kernels().push_back(kernel); }
 };
@@ -138,6 +146,8 @@ inline float value_of(uint32_t half) {
     static emulator::Register register_##name{{#name, emulator::Invoke<&name>::launch,     \
                                                emulator::Invoke<&name>::sizes()}};
 #define SHARED(type, name) type* name = reinterpret_cast<type*>(emulator::current->block->shared)
+
+#define ALIGNED(p) emulator::aligned(p)
 
 #define threadIdx (emulator::current->index)
 #define blockIdx (emulator::current->block->index)
