@@ -40,17 +40,16 @@ pub fn training_memory(config: &Config, micro_batch_size: usize, seq_len: usize)
     bytes(parts.into_iter().fold(0, u128::saturating_add))
 }
 
+/// Hidden, attention and intermediate size, heads, head dimension.
+fn widths(config: &Config) -> [u128; 5] {
+    let Config { hidden_size, intermediate_size, heads, head_dim, .. } = *config;
+    [hidden_size, config.attention_size(), intermediate_size, heads, head_dim].map(|x| x as u128)
+}
+
 /// Bytes of evaluating one sequence of `length` tokens: parameters, buffers, scratch.
 #[must_use]
 pub fn evaluation_memory(config: &Config, length: usize) -> u64 {
-    let [d, a, f, heads, head_dim] = [
-        config.hidden_size,
-        config.attention_size(),
-        config.intermediate_size,
-        config.heads,
-        config.head_dim,
-    ]
-    .map(|x| x as u128);
+    let [d, a, f, heads, head_dim] = widths(config);
     let per_position = (d + 4 * a + heads).saturating_add(1 + head_dim);
     let chunk = (EVALUATION_CHUNK.min(length) as u128).saturating_mul(d + 3 * f + 1);
     let buffers = (length as u128).saturating_mul(per_position).saturating_add(chunk);
@@ -84,14 +83,7 @@ impl DeviceDemand {
         let p = self.precision.bytes() as u128;
         let parameters = u128::from(config.num_parameters());
         let rounded = if self.precision == Precision::F32 { 0 } else { p };
-        let [d, a, f, heads, head_dim] = [
-            config.hidden_size,
-            config.attention_size(),
-            config.intermediate_size,
-            config.heads,
-            config.head_dim,
-        ]
-        .map(|x| x as u128);
+        let [d, a, f, heads, head_dim] = widths(config);
         let scratch = |rows: usize, seq_len: usize, training: bool| {
             let Config { heads, head_dim, .. } = *config;
             let shape = AttentionShape { rows, seq_len, heads, head_dim, rotary_dim: head_dim };

@@ -69,3 +69,28 @@ __device__ __forceinline__ void attention_delta(const AttentionShape& s, const T
     int head = static_cast<int>(i % s.heads);
     if (lane == 0) delta[(position / s.seq_len * s.heads + head) * s.seq_len + position % s.seq_len] = sum;
 }
+
+// The kernels of one precision, and of one padded head dimension.
+#define ATTENTION_DELTA(T, NAME)                                                                              \
+    extern "C" __global__ void __launch_bounds__(128)                                                         \
+        attention_delta_##NAME(AttentionShape s, const T* out, const T* d_out, float* delta, int64_t vectors) { \
+        attention_delta(s, out, d_out, delta, vectors);                                                       \
+    }                                                                                                         \
+    EXPORT(attention_delta_##NAME)
+
+#define ATTENTION_BACKWARD(T, NAME, SIDE, D)                                                                  \
+    extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_##SIDE##_##NAME##_##D(           \
+        AttentionShape s, const T* qk, const T* qkv, const T* d_out, const float* lse, const float* delta,    \
+        const float* cos, const float* sin, T* d_qkv) {                                                       \
+        attention_backward_##SIDE<D>(s, qk, qkv, d_out, lse, delta, cos, sin, d_qkv);                         \
+    }                                                                                                         \
+    EXPORT(attention_backward_##SIDE##_##NAME##_##D)
+
+#define ATTENTION(T, NAME, D)                                                                                 \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                                     \
+        attention_##NAME##_##D(AttentionShape s, const T* qk, const T* qkv, T* out, float* lse) {             \
+        attention<D>(s, qk, qkv, out, lse);                                                                   \
+    }                                                                                                         \
+    EXPORT(attention_##NAME##_##D)                                                                            \
+    ATTENTION_BACKWARD(T, NAME, kv, D)                                                                        \
+    ATTENTION_BACKWARD(T, NAME, q, D)

@@ -373,31 +373,8 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
                                 head.v_stride);
 }
 
-extern "C" __global__ void __launch_bounds__(128)
-    attention_delta_bf16(AttentionShape s, const bf16* out, const bf16* d_out, float* delta, int64_t vectors) {
-    attention_delta(s, out, d_out, delta, vectors);
-}
-EXPORT(attention_delta_bf16)
-
-#define ATTENTION(D)                                                                                          \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                     \
-        attention_bf16_##D(AttentionShape s, const bf16* qk, const bf16* qkv, bf16* out, float* lse) {        \
-        attention<D>(s, qk, qkv, out, lse);                                                                   \
-    }                                                                                                         \
-    EXPORT(attention_bf16_##D)                                                                                \
-    extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_kv_bf16_##D(                     \
-        AttentionShape s, const bf16* qk, const bf16* qkv, const bf16* d_out, const float* lse,               \
-        const float* delta, const float* cos, const float* sin, bf16* d_qkv) {                                \
-        attention_backward_kv<D>(s, qk, qkv, d_out, lse, delta, cos, sin, d_qkv);                             \
-    }                                                                                                         \
-    EXPORT(attention_backward_kv_bf16_##D)                                                                    \
-    extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_q_bf16_##D(                      \
-        AttentionShape s, const bf16* qk, const bf16* qkv, const bf16* d_out, const float* lse,               \
-        const float* delta, const float* cos, const float* sin, bf16* d_qkv) {                                \
-        attention_backward_q<D>(s, qk, qkv, d_out, lse, delta, cos, sin, d_qkv);                              \
-    }                                                                                                         \
-    EXPORT(attention_backward_q_bf16_##D)
-ATTENTION(32)
-ATTENTION(64)
-ATTENTION(96)
-ATTENTION(128)
+ATTENTION_DELTA(bf16, bf16)
+ATTENTION(bf16, bf16, 32)
+ATTENTION(bf16, bf16, 64)
+ATTENTION(bf16, bf16, 96)
+ATTENTION(bf16, bf16, 128)

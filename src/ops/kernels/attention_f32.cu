@@ -194,31 +194,8 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
                                   head.v_stride);
 }
 
-extern "C" __global__ void __launch_bounds__(128)
-    attention_delta_f32(AttentionShape s, const float* out, const float* d_out, float* delta, int64_t vectors) {
-    attention_delta(s, out, d_out, delta, vectors);
-}
-EXPORT(attention_delta_f32)
-
-#define ATTENTION(D)                                                                                          \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                     \
-        attention_f32_##D(AttentionShape s, const float* qk, const float* qkv, float* out, float* lse) {      \
-        attention<D>(s, qk, qkv, out, lse);                                                                   \
-    }                                                                                                         \
-    EXPORT(attention_f32_##D)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_kv_f32_##D(                      \
-        AttentionShape s, const float* qk, const float* qkv, const float* d_out, const float* lse,            \
-        const float* delta, const float* cos, const float* sin, float* d_qkv) {                               \
-        attention_backward_kv<D>(s, qk, qkv, d_out, lse, delta, cos, sin, d_qkv);                             \
-    }                                                                                                         \
-    EXPORT(attention_backward_kv_f32_##D)                                                                     \
-    extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_q_f32_##D(                       \
-        AttentionShape s, const float* qk, const float* qkv, const float* d_out, const float* lse,            \
-        const float* delta, const float* cos, const float* sin, float* d_qkv) {                               \
-        attention_backward_q<D>(s, qk, qkv, d_out, lse, delta, cos, sin, d_qkv);                              \
-    }                                                                                                         \
-    EXPORT(attention_backward_q_f32_##D)
-ATTENTION(32)
-ATTENTION(64)
-ATTENTION(96)
-ATTENTION(128)
+ATTENTION_DELTA(float, f32)
+ATTENTION(float, f32, 32)
+ATTENTION(float, f32, 64)
+ATTENTION(float, f32, 96)
+ATTENTION(float, f32, 128)

@@ -83,7 +83,7 @@ def hidden_states(w, ids):
 def loss_of(w, ids):
     with autocast():
         logits = F.linear(hidden_states(w, ids), w["model.embed_tokens.weight"])
-    return F.cross_entropy(logits[:, :-1].reshape(-1, vocab), ids[:, 1:].reshape(-1))
+        return F.cross_entropy(logits[:, :-1].reshape(-1, vocab), ids[:, 1:].reshape(-1))
 
 
 def report(seconds, loss):
