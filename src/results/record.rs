@@ -202,6 +202,9 @@ pub struct Provenance {
     /// Largest memory of the process up to the end of the run, all that it carried out included.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub peak_memory_bytes: Option<u64>,
+    /// The same of a GPU's memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub device_peak_memory_bytes: Option<u64>,
     /// Training tokens a second, by the median step.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tokens_per_s: Option<f64>,

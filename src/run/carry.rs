@@ -219,6 +219,7 @@ fn train(
         log.end(context.steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: context.steps });
     }
+    log.device_memory(executor.peak_memory());
     log.end(context.steps, "done")?;
     checkpoint::clear(&dir.checkpoint())?;
     Ok(Ending::Done)
@@ -349,6 +350,7 @@ fn evaluate_only(
         log.end(steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: steps });
     }
+    log.device_memory(executor.peak_memory());
     log.end(steps, if source.is_some() { "taken-over" } else { "evaluated" })?;
     // That of a training whose evaluation was interrupted.
     checkpoint::clear(&dir.checkpoint())?;

@@ -61,6 +61,10 @@ impl<D: Driver> Executor for Cuda<D> {
         initial(job)
     }
 
+    fn peak_memory(&self) -> Option<u64> {
+        self.driver.peak().ok()
+    }
+
     fn jobs(&self) -> Option<usize> {
         // Its queues would share one card: a run fills it.
         Some(1)

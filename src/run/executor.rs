@@ -58,6 +58,11 @@ pub trait Executor: Sync {
     /// Initial weights that cannot be read or do not fit.
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error>;
 
+    /// The most memory of its own, apart from this machine's, that was in use by now, in bytes.
+    fn peak_memory(&self) -> Option<u64> {
+        None
+    }
+
     /// How many runs at once it is made for; `None` if that is worth measuring.
     fn jobs(&self) -> Option<usize> {
         None

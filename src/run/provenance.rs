@@ -68,6 +68,11 @@ impl Log {
         self.provenance.source = Some(source);
     }
 
+    /// Says how much of a device's own memory was in use at most.
+    pub fn device_memory(&mut self, peak: Option<u64>) {
+        self.provenance.device_peak_memory_bytes = peak;
+    }
+
     /// Sets the error of a failed or diverged run.
     pub fn error(&mut self, error: String) {
         self.provenance.error = Some(error);

@@ -70,6 +70,10 @@ impl Executor for Several {
         self.devices[0].0.initial(job)
     }
 
+    fn peak_memory(&self) -> Option<u64> {
+        self.devices.iter().filter_map(|(device, _)| device.peak_memory()).max()
+    }
+
     fn jobs(&self) -> Option<usize> {
         Some(self.devices.len())
     }

@@ -65,6 +65,10 @@ fn run(plan: &Plan, executor: &dyn Executor) -> Result<BTreeMap<String, Vec<u8>>
     let mut files = BTreeMap::new();
     for run in plan.runs() {
         let dir = run_dir(plan, &run, &layout);
+        let provenance = std::fs::read_to_string(dir.0.join("provenance.json")).unwrap();
+        let provenance: serde_json::Value = serde_json::from_str(&provenance).unwrap();
+        let peak = provenance["device_peak_memory_bytes"].as_u64().expect("of the device");
+        assert!((1 << 20..1 << 26).contains(&peak), "{peak}");
         for name in ["run.json", "train.jsonl", "weights.safetensors"] {
             let path = dir.0.join(name);
             let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));

@@ -6,8 +6,8 @@
 use std::alloc::{self, Layout};
 use std::collections::HashMap;
 use std::ffi::{CString, c_char, c_uint, c_void};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use corosensei::stack::DefaultStack;
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -56,7 +56,8 @@ extern "C" fn xp_emulator_yield() {
 
 /// Bytes before and behind every allocation that nobody may write.
 const GUARD: usize = 256;
-const GUARD_BYTE: u8 = 0xa5;
+/// A value that is read there is no small one in any type.
+const GUARD_BYTE: u8 = 0x7f;
 const STACK: usize = 64 << 10;
 /// Shared memory that a block can have on every card since compute capability 8.6.
 const MAX_SHARED: u32 = 99 << 10;
@@ -66,11 +67,16 @@ const MAX_SHARED: u32 = 99 << 10;
 /// Each launch runs blocks and threads in another order: kernels whose results depend on it, for
 /// want of a barrier or by adding to one place from two, give other bits.
 pub struct Emulator {
+    memory: Arc<Usage>,
+    sizes: Mutex<HashMap<u64, usize>>,
+    order: AtomicU64,
+}
+
+/// The memory of the device, for all its queues.
+struct Usage {
     total: u64,
     allocated: AtomicU64,
     peak: AtomicU64,
-    sizes: Mutex<HashMap<u64, usize>>,
-    order: AtomicU64,
 }
 
 impl Default for Emulator {
@@ -83,13 +89,12 @@ impl Emulator {
     /// A device with `total` bytes; `seed` decides in which order threads run.
     #[must_use]
     pub fn new(total: u64, seed: u64) -> Self {
-        Self {
-            total,
-            allocated: AtomicU64::new(0),
-            peak: AtomicU64::new(0),
-            sizes: Mutex::default(),
-            order: AtomicU64::new(seed),
-        }
+        let (allocated, peak) = (AtomicU64::new(0), AtomicU64::new(0));
+        Self::with(Arc::new(Usage { total, allocated, peak }), seed)
+    }
+
+    fn with(memory: Arc<Usage>, seed: u64) -> Self {
+        Self { memory, sizes: Mutex::default(), order: AtomicU64::new(seed) }
     }
 
     fn layout(bytes: usize) -> Layout {
@@ -169,24 +174,24 @@ impl Driver for Emulator {
     }
 
     fn apart(&self) -> Result<Self, Error> {
-        Ok(Self::new(self.total, self.order.load(Ordering::Relaxed)))
+        Ok(Self::with(Arc::clone(&self.memory), self.order.load(Ordering::Relaxed)))
     }
 
     fn memory(&self) -> Result<DeviceMemory, Error> {
-        let used = self.allocated.load(Ordering::Relaxed);
-        Ok(DeviceMemory { free: self.total - used, total: self.total })
+        let Usage { total, allocated, .. } = &*self.memory;
+        Ok(DeviceMemory { free: total - allocated.load(Ordering::Relaxed), total: *total })
     }
 
     fn peak(&self) -> Result<u64, Error> {
-        Ok(self.peak.load(Ordering::Relaxed))
+        Ok(self.memory.peak.load(Ordering::Relaxed))
     }
 
     fn allocate(&self, bytes: usize) -> Result<Option<u64>, Error> {
-        if self.allocated.load(Ordering::Relaxed) + bytes as u64 > self.total {
+        if self.memory.allocated.load(Ordering::Relaxed) + bytes as u64 > self.memory.total {
             return Ok(None);
         }
-        let before = self.allocated.fetch_add(bytes as u64, Ordering::Relaxed);
-        self.peak.fetch_max(before + bytes as u64, Ordering::Relaxed);
+        let before = self.memory.allocated.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.memory.peak.fetch_max(before + bytes as u64, Ordering::Relaxed);
         // SAFETY: the layout is not empty; guards and bytes lie inside it.
         let at = unsafe {
             let start = alloc::alloc(Self::layout(bytes));
@@ -204,7 +209,7 @@ impl Driver for Emulator {
     fn free(&self, at: u64) {
         let bytes = self.sizes.lock().expect("no thread panicked").remove(&at);
         let bytes = bytes.expect("freed once");
-        self.allocated.fetch_sub(bytes as u64, Ordering::Relaxed);
+        self.memory.allocated.fetch_sub(bytes as u64, Ordering::Relaxed);
         let start = (at as *mut u8).wrapping_sub(GUARD);
         // SAFETY: allocated above with this layout.
         unsafe {

@@ -7,7 +7,7 @@ thread_local Thread* current = nullptr;
 using namespace emulator;
 
 constexpr unsigned GUARD = 1024;
-constexpr unsigned char GUARD_BYTE = 0xa5;
+constexpr unsigned char GUARD_BYTE = 0x7f;
 
 extern "C" {
 
