@@ -1,0 +1,140 @@
+// Stands for libcuda.so.1 and libcublas.so.13 where there is no GPU: memory is this process's, kernels
+// and products do nothing. It aborts on what a driver would not forgive: memory that is not allocated,
+// freed twice or left behind, matrices that do not fit their memory, a kernel that has not been given
+// its shared memory. For tests/gpu/stand_in.sh; what kernels compute is the emulator's to test.
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef uint64_t Address;
+#define TOTAL ((size_t)8 << 30)
+#define MOST 65536
+
+static struct { Address at; size_t bytes; } blocks[MOST];
+static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; // of blocks: several threads call
+static int count;
+static atomic_int launches, products;
+static size_t used, peak;
+static _Thread_local void *current;
+
+static void fail(const char *what) { fprintf(stderr, "stand-in driver: %s\n", what); abort(); }
+static void inside(Address at, size_t bytes, const char *what) {
+    int found = 0;
+    pthread_mutex_lock(&table);
+    for (int i = 0; i < count && !found; i++)
+        found = at >= blocks[i].at && at + bytes <= blocks[i].at + blocks[i].bytes;
+    pthread_mutex_unlock(&table);
+    if (!found) fail(what);
+}
+static void bound(void) { if (!current) fail("a call from a thread without a context"); }
+__attribute__((destructor)) static void report(void) {
+    if (count) fail("memory was left behind");
+    if (launches) fprintf(stderr, "stand-in driver: %d launches, %d products, all memory given back\n", launches, products);
+}
+
+int cuInit(unsigned flags) { return 0; }
+int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
+int cuDeviceGetCount(int *n) { *n = 2; return 0; }
+int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
+int cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "stand-in"); return 0; }
+int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = TOTAL; return 0; }
+// Compute capability 9.0 (attributes 75 and 76), 132 multiprocessors (16), memory pools.
+int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 132 : 1; return 0; }
+int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(uintptr_t)(device + 1); return 0; }
+int cuDevicePrimaryCtxRelease_v2(int device) { return 0; }
+int cuCtxGetCurrent(void **context) { *context = current; return 0; }
+int cuCtxSetCurrent(void *context) { current = context; return 0; }
+int cuDeviceGetDefaultMemPool(void **pool, int device) { *pool = (void *)7; return 0; }
+int cuMemPoolSetAttribute(void *pool, int attribute, void *value) { return 0; }
+int cuMemPoolGetAttribute(void *pool, int attribute, void *value) { *(uint64_t *)value = peak; return 0; }
+int cuMemPoolTrimTo(void *pool, size_t keep) { return 0; }
+int cuModuleLoadData(void **module, const void *image) {
+    bound();
+    if ((uintptr_t)image % 8 || *(const uint32_t *)image != 0xba55ed50) fail("a module that is no fatbin");
+    *module = (void *)image;
+    return 0;
+}
+int cuModuleUnload(void *module) { return 0; }
+// Names are in the images as text. A function is its name and the shared memory that it may use.
+struct Function { char name[120]; unsigned shared; };
+int cuModuleGetFunction(void **function, void *module, const char *name) {
+    struct Function *f = malloc(sizeof *f);
+    snprintf(f->name, sizeof f->name, "%s", name);
+    f->shared = 48 << 10;
+    *function = f;
+    return 0;
+}
+int cuFuncSetAttribute(void *function, int attribute, int value) {
+    if (attribute != 8 || value > 227 << 10) fail("an attribute that no kernel needs");
+    ((struct Function *)function)->shared = value;
+    return 0;
+}
+int cuStreamCreate(void **stream, unsigned flags) { bound(); *stream = malloc(1); return 0; }
+int cuStreamSynchronize(void *stream) { bound(); return 0; }
+int cuStreamDestroy_v2(void *stream) { free(stream); return 0; }
+int cuMemAllocAsync(Address *at, size_t bytes, void *stream) {
+    bound();
+    pthread_mutex_lock(&table);
+    if (used + bytes > TOTAL) {
+        pthread_mutex_unlock(&table);
+        return 2;
+    }
+    if (count == MOST) fail("more allocations than it can count");
+    *at = (Address)aligned_alloc(256, (bytes + 255) / 256 * 256);
+    // Losses that nothing computes are 0, not what was there.
+    memset((void *)*at, 0, bytes);
+    blocks[count].at = *at, blocks[count++].bytes = bytes;
+    if ((used += bytes) > peak) peak = used;
+    pthread_mutex_unlock(&table);
+    return 0;
+}
+int cuMemFreeAsync(Address at, void *stream) {
+    bound();
+    int found = 0;
+    pthread_mutex_lock(&table);
+    for (int i = 0; i < count && !found; i++)
+        if (blocks[i].at == at) {
+            used -= blocks[i].bytes;
+            free((void *)at);
+            blocks[i] = blocks[--count];
+            found = 1;
+        }
+    pthread_mutex_unlock(&table);
+    if (!found) fail("freed what is not allocated");
+    return 0;
+}
+int cuMemsetD8Async(Address at, unsigned char value, size_t bytes, void *stream) { bound(); inside(at, bytes, "clears outside"); memset((void *)at, value, bytes); return 0; }
+int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes, void *stream) { bound(); inside(to, bytes, "writes outside"); memcpy((void *)to, from, bytes); return 0; }
+int cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, void *stream) { bound(); inside(from, bytes, "reads outside"); memcpy(to, (void *)from, bytes); return 0; }
+int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *stream) { bound(); inside(to, bytes, "copies outside"); inside(from, bytes, "copies from outside"); memmove((void *)to, (void *)from, bytes); return 0; }
+int cuMemGetInfo_v2(size_t *available, size_t *total) { *available = TOTAL - used; *total = TOTAL; return 0; }
+int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned threads, unsigned ty, unsigned tz, unsigned shared, void *stream, void **arguments, void **extra) {
+    bound();
+    if (!x || y > 65535 || z > 65535 || threads > 1024) fail("a grid that no GPU takes");
+    if (shared > ((struct Function *)function)->shared) fail("more shared memory than was asked for");
+    launches++;
+    return 0;
+}
+int cuGetErrorName(int error, const char **name) { *name = "error"; return 0; }
+int cuGetErrorString(int error, const char **text) { *text = "error"; return 0; }
+
+int cublasCreate_v2(void **handle) { bound(); *handle = malloc(1); return 0; }
+int cublasDestroy_v2(void *handle) { free(handle); return 0; }
+int cublasSetStream_v2(void *handle, void *stream) { return 0; }
+int cublasSetWorkspace_v2(void *handle, void *at, size_t bytes) { inside((Address)at, bytes, "a workspace outside"); return 0; }
+int cublasGetProperty(int property, int *value) { *value = property == 0 ? 13 : 0; return 0; }
+// Column-major; types 0 (f32) and 14 (bf16), sums in f32 (68).
+int cublasGemmEx(void *handle, int ta, int tb, int m, int n, int k, const void *alpha, const void *a, int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c, int ldc, int compute, int algorithm) {
+    bound();
+    size_t of_a = type_a ? 2 : 4, of_c = type_c ? 2 : 4;
+    if (type_a != type_b || compute != 68) fail("types that cuBLAS does not multiply");
+    if (lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m) fail("a leading dimension that is too small");
+    inside((Address)a, of_a * lda * (ta ? m : k), "a left factor outside");
+    inside((Address)b, of_a * ldb * (tb ? k : n), "a right factor outside");
+    inside((Address)c, of_c * ldc * n, "a product outside");
+    products++;
+    return 0;
+}

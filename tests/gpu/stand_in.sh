@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Runs a build with the feature `cuda` against a stand-in for the driver and cuBLAS: that every call
+# is one that they know, every matrix lies in its memory, and all memory is given back.
+# usage: tests/gpu/stand_in.sh XP       a binary built with --features cuda
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+
+xp=$(realpath "$1")
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+# One library under both names: they share the list of what is allocated.
+cc -shared -fPIC -w -o "$work/libcuda.so.1" tests/gpu/stand_in.c
+ln -s libcuda.so.1 "$work/libcublas.so.13"
+export LD_LIBRARY_PATH=$work XP_CUDA_LIB_DIRS='' XP_CACHE=$work/cache
+run() { "$xp" run tests/gpu/mini.toml --quiet --results "$work/$1" --set schedule.max_steps=2 "${@:2}" >"$work/log" 2>&1; }
+fail() { cat "$work/log"; echo "tests/gpu/stand_in.sh: $1" >&2; exit 1; }
+
+"$xp" doctor --json | grep -q '"name": "stand-in"' || fail 'xp doctor does not see the stand-in'
+run f32 --device cuda || fail 'a run in f32'
+grep -q 'all memory given back' "$work/log" || fail 'nothing was launched'
+run bf16 --devices cuda:0,cuda:1 --set schedule.precision=bf16 || fail 'runs in bf16 on two devices'
+grep -q 'all memory given back' "$work/log" || fail 'nothing was launched'
+grep -q '"device_class": "cuda sm_90, 132 multiprocessors' "$work"/bf16/gpu_mini/geo/seed-1/provenance.json || fail 'another device class'
+too_large=(--set schedule.max_steps=1 --set schedule.batch_size=16384 --set schedule.micro_batch_size=16384)
+! run large --device cuda "${too_large[@]}" || fail 'a run that does not fit'
+grep -q "of the GPU's memory, of which 8.0 of 8.0 GiB are free" "$work/log" || fail 'what does not fit is not said'
+echo 'the driver is called as it wants to be'
