@@ -24,6 +24,19 @@ pub struct View<'a, T> {
     pub len: usize,
 }
 
+/// What there is to say of a GPU.
+#[derive(Debug, Clone)]
+pub struct GpuDescription {
+    /// The card's name.
+    pub name: String,
+    /// Compute capability, "9.0".
+    pub compute_capability: String,
+    /// Number of multiprocessors.
+    pub multiprocessors: i32,
+    /// Bytes of memory.
+    pub memory: u64,
+}
+
 impl<T> Clone for View<'_, T> {
     fn clone(&self) -> Self {
         *self

@@ -33,7 +33,9 @@ mod testing;
 
 pub use adamw::AdamWStep;
 pub use attention::{AttentionShape, attention_scratch};
-pub use backend::{Backend, LinearShape, NormShape, Precision, View, ViewMut, Write};
+pub use backend::{
+    Backend, GpuDescription, LinearShape, NormShape, Precision, View, ViewMut, Write,
+};
 pub use cpu::Cpu;
 pub use cross_entropy::{HeadShape, IGNORE, rows_per_chunk};
 pub use error::Error;

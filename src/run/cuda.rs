@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use super::device::{Evaluator, initial, ropes};
+use super::device::{initial, open_evaluation, open_training};
 use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
-use crate::model::{DeviceDemand, Transformer};
-use crate::ops::Backend;
+use crate::model::DeviceDemand;
 use crate::ops::cuda::{Cuda as Backing, Driver, check_head_dim};
 use crate::plan::Protocol;
-use crate::train::Trainer;
 
 /// Trains and evaluates on a CUDA device, in the precision that each protocol asks for.
 pub struct Cuda<D: Driver> {
@@ -71,20 +69,10 @@ impl<D: Driver> Executor for Cuda<D> {
     }
 
     fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
-        let (model, train, steps) = (&job.protocol.model, &job.protocol.train, job.steps);
-        let (backend, ropes) = (self.backend(job.protocol)?, ropes(job.freq));
-        Ok(Box::new(match start {
-            Start::Fresh(weights) => Trainer::new(backend, model, &ropes, train, steps, weights)?,
-            Start::Checkpoint(state) => {
-                Trainer::resume(backend, model, &ropes, train, steps, *state)?
-            }
-        }))
+        open_training(self.backend(job.protocol)?, job, start)
     }
 
     fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
-        let backend = self.backend(job.protocol)?;
-        let params = backend.upload(weights)?;
-        let model = Transformer::new(backend, &job.protocol.model, &ropes(job.freq))?;
-        Ok(Box::new(Evaluator { model, params }))
+        open_evaluation(self.backend(job.protocol)?, job, weights)
     }
 }

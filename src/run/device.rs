@@ -54,19 +54,6 @@ pub fn open(name: &str) -> Result<Opened, OpenError> {
     }
 }
 
-/// A GPU as `xp doctor` names it.
-#[derive(Debug, Clone)]
-pub struct GpuStatus {
-    /// The card's name.
-    pub name: String,
-    /// Compute capability, "9.0".
-    pub compute_capability: String,
-    /// Number of multiprocessors.
-    pub multiprocessors: i32,
-    /// Bytes of memory.
-    pub memory: u64,
-}
-
 /// What there is of CUDA, in this build and on this machine.
 #[derive(Debug, Clone, Default)]
 pub struct CudaStatus {
@@ -79,7 +66,7 @@ pub struct CudaStatus {
     /// cuBLAS's version, if it is found.
     pub cublas: Option<String>,
     /// The cards.
-    pub gpus: Vec<GpuStatus>,
+    pub gpus: Vec<ops::GpuDescription>,
     /// What keeps `xp` from using a GPU, and what to do about it.
     pub problem: Option<String>,
 }
@@ -99,18 +86,12 @@ pub fn cuda_status() -> CudaStatus {
             _ => Gpu::open(0).err().map(|error| error.to_string()),
         };
     }
-    let gpus = gpus.into_iter().map(|gpu| GpuStatus {
-        name: gpu.name,
-        compute_capability: gpu.compute_capability,
-        multiprocessors: gpu.multiprocessors,
-        memory: gpu.memory,
-    });
     CudaStatus {
         built: true,
         kernels: Some(format!("kernels of nvcc {NVCC_VERSION} for sm_{ARCHITECTURES} and newer")),
         driver: driver_version(),
         cublas: blas_version(),
-        gpus: gpus.collect(),
+        gpus,
         problem,
     }
 }
@@ -190,21 +171,11 @@ impl Executor for Cpu {
     }
 
     fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
-        let (model, train, steps) = (&job.protocol.model, &job.protocol.train, job.steps);
-        let (backend, ropes) = (self.backend.apart(), ropes(job.freq));
-        Ok(Box::new(match start {
-            Start::Fresh(weights) => Trainer::new(backend, model, &ropes, train, steps, weights)?,
-            Start::Checkpoint(state) => {
-                Trainer::resume(backend, model, &ropes, train, steps, *state)?
-            }
-        }))
+        open_training(self.backend.apart(), job, start)
     }
 
     fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
-        let backend = self.backend.apart();
-        let params = backend.upload(weights)?;
-        let model = Transformer::new(backend, &job.protocol.model, &ropes(job.freq))?;
-        Ok(Box::new(Evaluator { model, params }))
+        open_evaluation(self.backend.apart(), job, weights)
     }
 }
 
@@ -219,8 +190,33 @@ pub(super) fn initial(job: &Job<'_>) -> Result<Vec<f32>, Error> {
     }
 }
 
+/// A training on any backend.
+pub(super) fn open_training<B: Backend + 'static>(
+    backend: B,
+    job: &Job<'_>,
+    start: Start,
+) -> Result<Box<dyn TrainSession>, Error> {
+    let (model, train, steps) = (&job.protocol.model, &job.protocol.train, job.steps);
+    let ropes = ropes(job.freq);
+    Ok(Box::new(match start {
+        Start::Fresh(weights) => Trainer::new(backend, model, &ropes, train, steps, weights)?,
+        Start::Checkpoint(state) => Trainer::resume(backend, model, &ropes, train, steps, *state)?,
+    }))
+}
+
+/// The evaluation of weights on any backend.
+pub(super) fn open_evaluation<B: Backend + 'static>(
+    backend: B,
+    job: &Job<'_>,
+    weights: Vec<f32>,
+) -> Result<Box<dyn EvalSession>, Error> {
+    let params = backend.upload(weights)?;
+    let model = Transformer::new(backend, &job.protocol.model, &ropes(job.freq))?;
+    Ok(Box::new(Evaluator { model, params }))
+}
+
 /// The numbers that a model is given.
-pub(super) fn ropes(freq: &LayerSets) -> Ropes {
+fn ropes(freq: &LayerSets) -> Ropes {
     let sets = freq.sets().iter().map(|set| Rope {
         inv_freq: set.inv_freq_f32(),
         attention_scale: set.attention_scale as f32,
@@ -252,9 +248,9 @@ impl<B: Backend + 'static> TrainSession for Trainer<B> {
 }
 
 /// Trained weights without gradients and moments.
-pub(super) struct Evaluator<B: Backend> {
-    pub(super) model: Transformer<B>,
-    pub(super) params: B::Buf,
+struct Evaluator<B: Backend> {
+    model: Transformer<B>,
+    params: B::Buf,
 }
 
 impl<B: Backend> EvalSession for Evaluator<B> {

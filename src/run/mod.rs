@@ -22,7 +22,7 @@ mod streams;
 pub use carry::Ending;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 pub use cuda::Cuda;
-pub use device::{Cpu, CudaStatus, GpuStatus, OpenError, Opened, cuda_status, open};
+pub use device::{Cpu, CudaStatus, OpenError, Opened, cuda_status, open};
 pub use executor::Executor;
 pub use interpret::{Observer, Options, Outcome, RunObserver, run, run_dir, select};
 pub use jobs::{Jobs, Speed, available_memory};

@@ -12,7 +12,7 @@ use cudarc::cublas::{result as blas, sys as blas_sys};
 use cudarc::driver::{CudaContext, result as cuda, sys};
 
 use super::driver::{Address, DeviceMemory, Driver, Launch, Operand, Product};
-use crate::ops::{Error, Precision};
+use crate::ops::{Error, GpuDescription, Precision};
 
 /// A fatbin as the driver wants it: on 16 bytes.
 #[repr(align(16))]
@@ -32,19 +32,6 @@ const LIBRARY_FOLDERS: &str = "XP_CUDA_LIB_DIRS";
 const BLAS_WORKSPACE: usize = super::driver::FIXED_BYTES as usize;
 /// Shared memory that a kernel has without asking.
 const PLAIN_SHARED: u32 = 48 << 10;
-
-/// What `xp doctor` says of a GPU.
-#[derive(Debug, Clone)]
-pub struct Description {
-    /// The card's name.
-    pub name: String,
-    /// Compute capability, "9.0".
-    pub compute_capability: String,
-    /// Number of multiprocessors.
-    pub multiprocessors: i32,
-    /// Bytes of memory.
-    pub memory: u64,
-}
 
 /// A GPU with a queue of its own.
 pub struct Gpu {
@@ -117,13 +104,13 @@ fn load_from(folder: &std::path::Path) {
 ///
 /// # Errors
 /// [`Error::Device`] without a driver, or one that fails.
-pub fn gpus() -> Result<Vec<Description>, Error> {
+pub fn gpus() -> Result<Vec<GpuDescription>, Error> {
     if !has_driver() {
         return Err(Error::Device(
             "the NVIDIA driver (libcuda.so.1) is not installed on this machine".into(),
         ));
     }
-    let describe = || -> Result<Vec<Description>, cudarc::driver::DriverError> {
+    let describe = || -> Result<Vec<GpuDescription>, cudarc::driver::DriverError> {
         cuda::init()?;
         let count = cuda::device::get_count()?;
         let describe = |ordinal| {
@@ -133,7 +120,7 @@ pub fn gpus() -> Result<Vec<Description>, Error> {
             let get = |attribute| unsafe { cuda::device::get_attribute(device, attribute) };
             let major = get(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?;
             let minor = get(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?;
-            Ok(Description {
+            Ok(GpuDescription {
                 name: cuda::device::get_name(device)?,
                 compute_capability: format!("{major}.{minor}"),
                 multiprocessors: get(Attribute::CU_DEVICE_ATTRIBUTE_MULTIPROCESSOR_COUNT)?,
@@ -305,7 +292,9 @@ impl Device {
                 unsafe { cuda::module::get_function(*module, terminated.clone()) }.ok()
             });
             let missing = || Error::Device(format!("there is no kernel `{name}`"));
-            (found.ok_or_else(missing)?, PLAIN_SHARED)
+            let function = found.ok_or_else(missing)?;
+            functions.insert(name.to_owned(), (function, PLAIN_SHARED));
+            (function, PLAIN_SHARED)
         };
         if shared > allowed {
             use sys::CUfunction_attribute_enum as Attribute;
@@ -313,8 +302,8 @@ impl Device {
             // SAFETY: a function of a module that lives.
             unsafe { cuda::function::set_function_attribute(function, attribute, shared as c_int) }
                 .map_err(|error| failed(name, error))?;
+            functions.insert(name.to_owned(), (function, shared));
         }
-        functions.insert(name.to_owned(), (function, allowed.max(shared)));
         Ok(function)
     }
 }

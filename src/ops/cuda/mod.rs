@@ -3,6 +3,7 @@
 
 mod attention;
 mod driver;
+mod embedding;
 #[cfg(feature = "cuda-emulator")]
 mod emulator;
 #[cfg(feature = "cuda")]
@@ -18,8 +19,7 @@ pub use driver::{DeviceMemory, Driver};
 pub use emulator::Emulator;
 #[cfg(feature = "cuda")]
 pub use gpu::{
-    ARCHITECTURES, Description, Gpu, NVCC_VERSION, blas_version, driver_version, gpus, has_blas,
-    has_driver,
+    ARCHITECTURES, Gpu, NVCC_VERSION, blas_version, driver_version, gpus, has_blas, has_driver,
 };
 
 use super::backend::{Backend, LinearShape, NormShape, View, ViewMut, Write};
@@ -27,8 +27,6 @@ use super::{AdamWStep, AttentionShape, Error, HeadShape, Precision};
 
 /// Threads of a block where nothing asks for another number.
 const THREADS: usize = 256;
-/// Tokens of one id that one block sums: a frequent token's sum is spread over many blocks.
-const PIECE: usize = 32;
 /// Values of one partial sum of squares, as the kernel has it.
 const SUM_CHUNK: usize = 1 << 14;
 
@@ -160,7 +158,7 @@ pub fn scratch_bytes(
     let logits = (chunk as u128).min(n) * vocab_size as u128 * p;
     let rotated = n.saturating_mul(2 * heads * head_dim * p);
     let backward = if training {
-        let pieces = n / PIECE as u128 + n.min(vocab_size as u128);
+        let pieces = n / embedding::PIECE as u128 + n.min(vocab_size as u128);
         let indices = 4 * (n + 3 * pieces);
         n.saturating_mul(4 * heads) + 4 * pieces * width + indices + 4 * 1024 * width
     } else {
@@ -555,37 +553,7 @@ impl<D: Driver> Backend for Cuda<D> {
         dy: View<'_, Buf<D>>,
         dtable: ViewMut<'_, Buf<D>>,
     ) -> Result<(), Error> {
-        let ids = &tokens.ids;
-        assert_eq!(dy.len, ids.len() * width, "one row a token");
-        wide(dy.buf);
-        // Positions grouped by token id, in order within a group; groups cut into pieces.
-        let mut order: Vec<u32> = (0..ids.len() as u32).collect();
-        order.sort_by_key(|&i| ids[i as usize]);
-        let (mut starts, mut groups, mut distinct) = (vec![0], vec![0], Vec::new());
-        for group in order.chunk_by(|&a, &b| ids[a as usize] == ids[b as usize]) {
-            for piece in group.chunks(PIECE) {
-                let start = starts[starts.len() - 1];
-                starts.push(start + piece.len() as u32);
-            }
-            groups.push(starts.len() as u32 - 1);
-            distinct.push(ids[group[0] as usize]);
-        }
-        let pieces = starts.len() - 1;
-        let sums = self.scratch("sums of an embedding's gradient", 4 * pieces * width)?;
-        let lists = [&order, &starts, &groups, &distinct];
-        let all: Vec<u32> = lists.into_iter().flatten().copied().collect();
-        let at = self.scratch("tokens grouped by id", 4 * all.len())?;
-        self.write_indices(&all, at)?;
-        let mut next = at;
-        let [order, starts, groups, ids] = lists.map(|list| {
-            let at = next;
-            next += 4 * list.len() as Address;
-            at
-        });
-        let arguments = [dy.at().into(), order.into(), starts.into(), sums.into(), int(width)];
-        self.launch("embedding_pieces", [pieces, 1, 1], (128, 0), &arguments)?;
-        let arguments = [sums.into(), groups.into(), ids.into(), dtable.at().into(), int(width)];
-        self.launch("embedding_groups", [distinct.len(), 1, 1], (128, 0), &arguments)
+        embedding::backward(self, width, tokens, &dy, &dtable)
     }
 
     fn sum_of_squares(&self, values: View<'_, Buf<D>>) -> Result<f64, Error> {
