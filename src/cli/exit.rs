@@ -46,6 +46,7 @@ pub fn of_run_kind(kind: crate::run::ErrorKind) -> u8 {
         crate::run::ErrorKind::Input => USAGE,
         crate::run::ErrorKind::Environment => ENVIRONMENT,
         crate::run::ErrorKind::Integrity => INTEGRITY,
+        crate::run::ErrorKind::Stopped => INTERRUPTED,
     }
 }
 

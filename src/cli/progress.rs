@@ -1,13 +1,14 @@
 //! Progress of `xp run` on stderr: a bar on a terminal, a plain line every 30 s otherwise.
 
 use std::io::{IsTerminal, Write};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::common::duration;
-use crate::data::{Progress, SplitKind};
+use super::common::{duration, thousands};
+use crate::data::{Overlap, Progress, SplitKind};
 use crate::plan::Run;
 use crate::results::{Record, Step};
 use crate::run::state::{Inspection, State};
@@ -24,16 +25,18 @@ pub struct Console {
     /// The bar of what comes before the runs.
     preparing: Mutex<Option<ProgressBar>>,
     last_plain: Mutex<Instant>,
+    /// Set by a signal.
+    stop: Arc<AtomicBool>,
 }
 
 impl Console {
-    /// A console on stderr.
-    pub fn new(quiet: bool) -> Self {
+    /// A console on stderr; `stop` is set by a signal.
+    pub fn new(quiet: bool, stop: Arc<AtomicBool>) -> Self {
         let terminal = std::io::stderr().is_terminal() && !quiet;
         let bars = terminal
             .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
         let last_plain = Mutex::new(Instant::now());
-        Self { quiet, bars, preparing: Mutex::default(), last_plain }
+        Self { quiet, bars, preparing: Mutex::default(), last_plain, stop }
     }
 
     fn say(&self, line: &str) {
@@ -74,6 +77,17 @@ impl Console {
         }
     }
 
+    /// Shows how what is prepared goes on.
+    fn tell(&self, verb: &str, text: &str) {
+        let preparing = self.preparing.lock().expect("no panic while it is held");
+        if let Some(bar) = preparing.as_ref() {
+            bar.set_message(format!("{verb} {text}"));
+            bar.tick();
+        } else if self.plain_due() {
+            self.say(&format!("{verb}: {text}"));
+        }
+    }
+
     /// Takes the bars away.
     pub fn finish(&self) {
         if let Some(bar) = self.preparing.lock().expect("no panic while it is held").take() {
@@ -90,18 +104,35 @@ fn style(bar: &ProgressBar, template: &str, length: u64) {
     bar.set_length(length);
 }
 
+/// What training and validation text have in common, as a sentence.
+pub fn overlap_words(shared: &Overlap) -> String {
+    format!(
+        "{} of {} validation documents ({:.1} % of the tokens) are in the training text too: what is \
+         measured on them is memory",
+        thousands(shared.documents),
+        thousands(shared.of_documents),
+        100.0 * shared.share(),
+    )
+}
+
 impl Progress for Console {
     fn update(&self, done_bytes: u64, total_bytes: Option<u64>, tokens: u64) {
         let done = done_bytes as f64 / 1e6;
         let of = total_bytes.map_or(String::new(), |n| format!(" of {:.0}", n as f64 / 1e6));
-        let text = format!("{done:.0}{of} MB, {tokens} tokens");
-        let preparing = self.preparing.lock().expect("no panic while it is held");
-        if let Some(bar) = preparing.as_ref() {
-            bar.set_message(text);
-            bar.tick();
-        } else if self.plain_due() {
-            self.say(&format!("tokenising: {text}"));
-        }
+        self.tell("tokenising", &format!("{done:.0}{of} MB, {} tokens", thousands(tokens)));
+    }
+
+    fn fetching(&self, name: &str, done_bytes: u64, total_bytes: u64) {
+        let (done, of) = (done_bytes as f64 / 1e6, total_bytes as f64 / 1e6);
+        self.tell("fetching", &format!("{name}, {done:.1} of {of:.1} MB"));
+    }
+
+    fn waiting(&self, reason: &str, wait: Duration) {
+        self.say(&format!("{reason}; trying again in {:.1} s", wait.as_secs_f64()));
+    }
+
+    fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
     }
 }
 
@@ -114,6 +145,12 @@ impl Observer for Console {
 
     fn preparing(&self, kind: SplitKind) {
         self.prepare(format!("tokens of the {} split:", kind.word()));
+    }
+
+    fn overlap(&self, shared: &Overlap) {
+        if shared.documents > 0 {
+            self.say(&format!("warning: {}", overlap_words(shared)));
+        }
     }
 
     fn measuring(&self) {

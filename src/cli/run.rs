@@ -103,7 +103,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         return dry_run(&plan, &options);
     }
     let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
-    let console = Console::new(global.quiet);
+    let console = Console::new(global.quiet, Arc::clone(&stop));
     let outcome = run::run(&plan, &options, executor.as_ref(), &console, &stop);
     console.finish();
     finish(&plan, &outcome?, args, global)
@@ -143,7 +143,7 @@ fn open(args: &Args) -> Result<Box<dyn Executor + Send>, Exit> {
 }
 
 /// The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 asks for a checkpoint; the second ends at once.
-fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+pub(super) fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1] {

@@ -3,25 +3,29 @@
 //! ```text
 //! <cache>/tokens/<key>/       key = blake3 of the split's identity (canonical JSON)
 //!   tokens.bin                ids, little endian, u16 if the vocabulary fits, else u32
-//!   manifest.json             version, hash, length, identity, counts, resolved revisions
-//!   lock                      held while the two are made
+//!   documents.bin             hash and number of tokens of every document
+//!   manifest.json             version, hashes, lengths, identity, counts, files, resolved revisions
+//!   lock                      held while they are made
 //! <cache>/tokenizers/<key>/   the same for trained tokenizers: tokenizer.json
+//! <cache>/tokenizers/files/   copies of local tokenizers: <blake3>.json
 //! ```
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use etcetera::BaseStrategy;
 use rayon::prelude::*;
 use serde_json::Value;
 
 use super::bpe;
-use super::config::{Config, SplitKind, Tokenizer};
-use super::entry::Entry;
+use super::config::{Config, Packing, Source, SplitKind, Tokenizer};
+use super::entry::{Entry, Made};
 use super::error::Error;
 use super::hub::Hub;
 use super::identity::{self, ContentHashes, identity};
-use super::source::{self, Batches, Text};
+use super::overlap::{DOCUMENTS, DocumentList};
+use super::source::{Batches, Document, FileFacts, Text};
 use super::stream::{IdType, TokenFacts, TokenStream};
 use super::tokenizer::{Encoder, check_trained_size, read_tokenizer};
 use crate::fs;
@@ -70,15 +74,33 @@ impl Cache {
         &self.root
     }
 
+    /// Where the copy of a local tokenizer is, by the hash of its content.
+    pub fn tokenizer_copy(&self, blake3: &str) -> PathBuf {
+        self.root.join("tokenizers/files").join(format!("{blake3}.json"))
+    }
+
+    /// The entry of a trained tokenizer.
+    pub(crate) fn trained_tokenizer(&self, identity: Value) -> Entry {
+        Entry::new(&self.root, "tokenizers", "tokenizer.json", identity)
+    }
+
     fn tokens(&self, identity: Value) -> Entry {
         Entry::new(&self.root, "tokens", "tokens.bin", identity)
     }
 }
 
-/// Watches tokens being made. Called from one thread at a time, a few times a second at most.
+/// Watches data being fetched and made into tokens. Called from one thread at a time.
 pub trait Progress: Sync {
-    /// Text read and tokens made so far; `total_bytes` is `None` for generated text.
+    /// Text read and tokens made so far; `total_bytes` is `None` where it is not known.
     fn update(&self, done_bytes: u64, total_bytes: Option<u64>, tokens: u64);
+    /// So much of a file has come from the hub.
+    fn fetching(&self, _name: &str, _done_bytes: u64, _total_bytes: u64) {}
+    /// The hub failed, and is asked again after a while.
+    fn waiting(&self, _reason: &str, _wait: Duration) {}
+    /// Whether to stop. What was fetched so far is kept.
+    fn stopped(&self) -> bool {
+        false
+    }
 }
 
 /// Watches nothing.
@@ -102,6 +124,39 @@ pub struct TokenInfo {
     pub id: String,
 }
 
+/// Commits that hub data and a hub tokenizer must be of, whatever their revisions mean now.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Pins {
+    /// Of the dataset.
+    pub dataset: Option<String>,
+    /// Of the tokenizer's repository.
+    pub tokenizer: Option<String>,
+}
+
+impl Pins {
+    /// The config with the commits as its revisions, as far as it takes anything from the hub.
+    pub(crate) fn pinned(&self, config: &Config) -> Config {
+        let mut config = config.clone();
+        if let (Source::Hub { revision, .. }, Some(commit)) = (&mut config.source, &self.dataset) {
+            revision.clone_from(commit);
+        }
+        let pin = &self.tokenizer;
+        if let (Tokenizer::Hub { revision, .. }, Some(commit)) = (&mut config.tokenizer, pin) {
+            revision.clone_from(commit);
+        }
+        config
+    }
+
+    /// Whether tokens with these facts are of the commits.
+    fn agree(&self, facts: &TokenFacts) -> bool {
+        let same = |pin: &Option<String>, is: &Option<String>| match (pin, is) {
+            (Some(pin), Some(is)) => pin == is,
+            _ => true,
+        };
+        same(&self.dataset, &facts.revision) && same(&self.tokenizer, &facts.tokenizer_revision)
+    }
+}
+
 /// The tokens of a split: found in the cache, or made now.
 ///
 /// Documents are appended until at least `max_tokens` are held; the last one is kept whole. The
@@ -116,9 +171,11 @@ pub fn prepare(
     config: &Config,
     kind: SplitKind,
     cache: &Cache,
+    pins: &Pins,
     progress: &dyn Progress,
 ) -> Result<TokenStream, Error> {
-    prepare_with(config, kind, cache, &Hub::from_env()?, progress)
+    let hub = Hub::from_env(&cache.root, &config.endpoints)?;
+    prepare_with(config, kind, cache, &hub, pins, progress)
 }
 
 /// What the cache knows of a split's tokens, without making or reading them.
@@ -141,18 +198,29 @@ pub(crate) fn prepare_with(
     kind: SplitKind,
     cache: &Cache,
     hub: &Hub,
+    pins: &Pins,
     progress: &dyn Progress,
 ) -> Result<TokenStream, Error> {
     let mut hashes = ContentHashes::default();
-    let entry = cache.tokens(identity(config, kind, &mut hashes)?);
+    let mut entry = cache.tokens(identity(config, kind, &mut hashes)?);
+    let mut config = pins.pinned(config);
+    // What is here may be of another commit than the results that are to be added to.
+    if entry.facts::<TokenFacts>()?.is_some_and(|(facts, _)| !pins.agree(&facts)) {
+        entry = cache.tokens(identity(&config, kind, &mut hashes)?);
+    }
     let payload = entry.get_or_make(|file| {
-        let (encoder, tokenizer_revision) = encoder(config, cache, hub, &mut hashes, progress)?;
-        let (text, revision) = source::find(config, kind, hub)?;
-        let facts = tokenise(config, kind, &text, &encoder, file, progress)?;
+        let text = Text::find(&config, kind, hub, progress)?;
+        let revision = text.commit().map(str::to_owned);
+        // From here on the commit is meant: a trained tokenizer is one of its text.
+        config = Pins { dataset: revision.clone(), tokenizer: None }.pinned(&config);
+        let (encoder, tokenizer_revision) = encoder(&config, cache, hub, &mut hashes, progress)?;
+        let maker = Maker { config: &config, kind, encoder: &encoder, progress };
+        let (facts, documents) = maker.make(&text, file, &mut hashes)?;
         hashes.check_unchanged()?;
-        Ok(TokenFacts { revision, tokenizer_revision, ..facts })
+        let facts = TokenFacts { revision, tokenizer_revision, ..facts };
+        Ok(Made { facts, beside: vec![(DOCUMENTS, documents.into_bytes())] })
     })?;
-    let stream = TokenStream::new(payload.map, payload.facts, payload.blake3);
+    let stream = TokenStream::new(payload.map, payload.facts, payload.blake3, payload.folder);
     let wanted = config.split(kind).max_tokens.unwrap_or(0);
     if kind == SplitKind::Train && stream.len() < wanted {
         return Err(Error::TooFewTokens { found: stream.len(), wanted });
@@ -160,82 +228,141 @@ pub(crate) fn prepare_with(
     Ok(stream)
 }
 
-/// Encodes a text into `file`; the result does not depend on the number of threads, nor on
-/// where batches end, since every document is encoded on its own.
-fn tokenise(
-    config: &Config,
+/// Makes a text into tokens.
+struct Maker<'a> {
+    config: &'a Config,
     kind: SplitKind,
-    text: &Text,
-    encoder: &Encoder,
-    file: &mut dyn Write,
-    progress: &dyn Progress,
-) -> Result<TokenFacts, Error> {
-    let wanted = config.split(kind).max_tokens.unwrap_or(u64::MAX);
-    let failed =
-        |document: u64, reason: String| Error::Encode { document, split: kind.word(), reason };
-    let separator = match &config.separator {
-        Some(separator) => encoder.encode(separator).map_err(|reason| Error::Config {
+    encoder: &'a Encoder,
+    progress: &'a dyn Progress,
+}
+
+impl Maker<'_> {
+    /// Encodes a text into `file`; the result does not depend on the number of threads, nor on
+    /// where batches end, since every document is encoded on its own. The next batch is read
+    /// while one is encoded.
+    fn make(
+        &self,
+        text: &Text,
+        file: &mut dyn Write,
+        hashes: &mut ContentHashes,
+    ) -> Result<(TokenFacts, DocumentList), Error> {
+        let wanted = self.config.split(self.kind).max_tokens.unwrap_or(u64::MAX);
+        let separator = self.separator()?;
+        let mut facts = TokenFacts {
+            tokens: 0,
+            documents: 0,
+            largest_id: 0,
+            dtype: IdType::for_vocab(self.encoder.vocab_size()),
+            revision: None,
+            tokenizer_revision: None,
+            files: Vec::new(),
+        };
+        let mut batches = Batches::new(text, self.progress)?;
+        // Counts of each file; the batches know the rest of it.
+        let mut counts: Vec<(u64, u64)> = Vec::new();
+        let mut documents = DocumentList::default();
+        let mut bytes = Vec::new();
+        let mut batch = batches.next(batch_size(wanted))?;
+        while facts.tokens < wanted && !batch.is_empty() {
+            if self.progress.stopped() {
+                return Err(Error::Stopped);
+            }
+            let size: u64 = batch.iter().map(|document| document.text.len() as u64).sum();
+            // About a batch too many is encoded at the end: no more than could still be wanted, at
+            // four bytes a token.
+            let left = wanted.saturating_sub(facts.tokens + size / 4);
+            let (encoded, ahead) = rayon::join(
+                || batch.par_iter().map(|document| self.encode(document)).collect::<Vec<_>>(),
+                || if left == 0 { Ok(Vec::new()) } else { batches.at_hand(batch_size(left)) },
+            );
+            let ahead = ahead?;
+            for (document, result) in batch.iter().zip(encoded) {
+                if facts.tokens >= wanted {
+                    break;
+                }
+                let (hash, ids) = result.map_err(|reason| self.failed(facts.documents, reason))?;
+                facts.documents += 1;
+                let before = facts.tokens;
+                for ids in [&ids, &separator] {
+                    let ids = self.fitting(ids, facts.tokens, before);
+                    facts.tokens += ids.len() as u64;
+                    facts.largest_id = ids.iter().copied().fold(facts.largest_id, u32::max);
+                    facts.dtype.write(ids, &mut bytes);
+                }
+                let tokens = facts.tokens - before;
+                documents.push(&hash, tokens);
+                if counts.len() <= document.file {
+                    counts.resize(document.file + 1, (0, 0));
+                }
+                counts[document.file].0 += 1;
+                counts[document.file].1 += tokens;
+            }
+            if facts.largest_id >= self.encoder.vocab_size() {
+                let reason = format!("it gave id {}, past its vocabulary", facts.largest_id);
+                return Err(self.failed(facts.documents, reason));
+            }
+            // A failed write is reported by the cache entry, with its path.
+            file.write_all(&bytes).map_err(|source| fs::Error {
+                action: "write",
+                path: "tokens.bin".into(),
+                source,
+            })?;
+            bytes.clear();
+            self.progress.update(batches.done_bytes(), batches.total_bytes(), facts.tokens);
+            batch = ahead;
+            if batch.is_empty() && facts.tokens < wanted {
+                batch = batches.next(batch_size(wanted - facts.tokens))?;
+            }
+        }
+        if facts.tokens == 0 {
+            let (kind, n) = (self.kind.word(), facts.documents);
+            let what = format!(
+                "{n} documents were read and gave no token; check the files of [data.{kind}] and `max_tokens`"
+            );
+            return Err(Error::NoText { split: kind, what });
+        }
+        facts.files = batches.into_files(hashes)?;
+        for (file, (documents, tokens)) in facts.files.iter_mut().zip(counts) {
+            *file = FileFacts { documents, tokens, ..file.clone() };
+        }
+        // One that was opened for more than was needed in the end was not read.
+        facts.files.retain(|file| file.documents > 0);
+        Ok((facts, documents))
+    }
+
+    /// What of a document's ids goes to the stream, which has `tokens` and had `before` when the
+    /// document began.
+    fn fitting<'b>(&self, ids: &'b [u32], tokens: u64, before: u64) -> &'b [u32] {
+        match self.config.packing {
+            Packing::Aligned { row } if self.kind == SplitKind::Train => {
+                let room = before / row * row + row - tokens;
+                &ids[..ids.len().min(usize::try_from(room).unwrap_or(usize::MAX))]
+            }
+            _ => ids,
+        }
+    }
+
+    fn encode(&self, document: &Document) -> Result<(blake3::Hash, Vec<u32>), String> {
+        let ids = self.encoder.encode(&document.text)?;
+        Ok((blake3::hash(document.text.as_bytes()), ids))
+    }
+
+    fn failed(&self, document: u64, reason: String) -> Error {
+        Error::Encode { document, split: self.kind.word(), reason }
+    }
+
+    fn separator(&self) -> Result<Vec<u32>, Error> {
+        let Some(separator) = &self.config.separator else { return Ok(Vec::new()) };
+        self.encoder.encode(separator).map_err(|reason| Error::Config {
             what: format!("the tokenizer cannot encode the separator `{separator}`: {reason}"),
             remedy: "take another `separator` or tokenizer".to_owned(),
-        })?,
-        None => Vec::new(),
-    };
-    let mut facts = TokenFacts {
-        tokens: 0,
-        documents: 0,
-        largest_id: 0,
-        dtype: IdType::for_vocab(encoder.vocab_size()),
-        revision: None,
-        tokenizer_revision: None,
-    };
-    let mut batches = Batches::new(text)?;
-    let mut bytes = Vec::new();
-    while facts.tokens < wanted {
-        // About a batch too many is encoded at the end: no more than could still be wanted, at
-        // four bytes a token.
-        let likely = (wanted - facts.tokens).saturating_mul(4);
-        let batch = batches.next(likely.clamp(MIN_BATCH_BYTES, BATCH_BYTES))?;
-        if batch.is_empty() {
-            break;
-        }
-        let encoded: Vec<Result<Vec<u32>, String>> =
-            batch.par_iter().map(|document| encoder.encode(document)).collect();
-        for ids in encoded {
-            if facts.tokens >= wanted {
-                break;
-            }
-            let ids = ids.map_err(|reason| failed(facts.documents, reason))?;
-            facts.documents += 1;
-            for ids in [&ids, &separator] {
-                facts.tokens += ids.len() as u64;
-                facts.largest_id = ids.iter().copied().fold(facts.largest_id, u32::max);
-                facts.dtype.write(ids, &mut bytes);
-            }
-        }
-        if facts.largest_id >= encoder.vocab_size() {
-            return Err(failed(
-                facts.documents,
-                format!("it gave id {}, past its vocabulary", facts.largest_id),
-            ));
-        }
-        // A failed write is reported by the cache entry, with its path.
-        file.write_all(&bytes).map_err(|source| fs::Error {
-            action: "write",
-            path: "tokens.bin".into(),
-            source,
-        })?;
-        bytes.clear();
-        progress.update(batches.done_bytes(), batches.total_bytes(), facts.tokens);
+        })
     }
-    if facts.tokens == 0 {
-        let what = format!(
-            "{} documents were read and gave no token; check the files of [data.{}] and `max_tokens`",
-            facts.documents,
-            kind.word()
-        );
-        return Err(Error::NoText { split: kind.word(), what });
-    }
-    Ok(facts)
+}
+
+/// Text to read at once where so many tokens are still wanted.
+fn batch_size(wanted: u64) -> u64 {
+    wanted.saturating_mul(4).clamp(MIN_BATCH_BYTES, BATCH_BYTES)
 }
 
 /// The encoder of a config, with the hub's commit if it comes from there.
@@ -248,15 +375,23 @@ fn encoder(
 ) -> Result<(Encoder, Option<String>), Error> {
     match &config.tokenizer {
         Tokenizer::Bytes => Ok((Encoder::bytes(), None)),
-        Tokenizer::File(path) => Ok((Encoder::from_file(path)?, None)),
+        Tokenizer::File(path) => {
+            let encoder = Encoder::from_file(path)?;
+            // Results name it by its hash: an export of the model must still find it.
+            let copy = cache.tokenizer_copy(&hashes.hash(path)?);
+            if !copy.exists() {
+                fs::write_atomic(&copy, &fs::read(path)?)?;
+            }
+            Ok((encoder, None))
+        }
         Tokenizer::Hub { id, revision } => {
-            let file = hub.tokenizer(id, revision)?;
+            let file = hub.tokenizer(id, revision, progress)?;
             Ok((read_tokenizer(&file.path)?, Some(file.commit)))
         }
         Tokenizer::TrainBpe { vocab_size } => {
             check_trained_size(*vocab_size)?;
             let identity = identity::tokenizer(config, hashes)?;
-            let entry = Entry::new(&cache.root, "tokenizers", "tokenizer.json", identity);
+            let entry = cache.trained_tokenizer(identity);
             let trained = entry.get_or_make(|file| {
                 let json = train_bpe(config, hub, *vocab_size, progress)?;
                 hashes.check_unchanged()?;
@@ -265,7 +400,7 @@ fn encoder(
                     path: "tokenizer.json".into(),
                     source,
                 })?;
-                Ok(Value::Null)
+                Ok(Made::alone(Value::Null))
             })?;
             let path = Path::new("the trained tokenizer in the cache");
             Ok((Encoder::from_json(&trained.map, path)?, None))
@@ -280,13 +415,13 @@ fn train_bpe(
     vocab_size: u32,
     progress: &dyn Progress,
 ) -> Result<Vec<u8>, Error> {
-    let (text, _) = source::find(config, SplitKind::Train, hub)?;
+    let text = Text::find(config, SplitKind::Train, hub, progress)?;
     let bound = match &text {
-        Text::Files { .. } => BPE_TEXT_BYTES,
+        Text::Files { .. } | Text::Hub { .. } => BPE_TEXT_BYTES,
         Text::Synthetic { .. } => BPE_GENERATED_BYTES,
     };
     let split = SplitKind::Train.word();
-    let mut batches = Batches::new(&text)?;
+    let mut batches = Batches::new(&text, progress)?;
     let mut words = bpe::WordCounts::default();
     let (mut read, mut documents) = (0, 0);
     while read < bound {
@@ -297,11 +432,12 @@ fn train_bpe(
         // Which documents are used must not depend on where batches end.
         let mut used = 0;
         while used < batch.len() && read < bound {
-            read += batch[used].len() as u64;
+            read += batch[used].text.len() as u64;
             used += 1;
         }
         batch.truncate(used);
-        words.add(&batch).map_err(|(index, reason)| Error::Encode {
+        let texts: Vec<String> = batch.into_iter().map(|document| document.text).collect();
+        words.add(&texts).map_err(|(index, reason)| Error::Encode {
             document: documents + index as u64,
             split,
             reason,

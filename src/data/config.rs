@@ -7,12 +7,17 @@ use std::path::PathBuf;
 pub struct Config {
     /// Where a split without `files` comes from.
     pub source: Source,
-    /// Column of `.jsonl` files that holds the text, local or from the hub.
+    /// Servers that are asked for hub data instead of the hub itself, in this order. Not part of what
+    /// the tokens are: every server must send the same bytes.
+    pub endpoints: Vec<String>,
+    /// Column of `.jsonl` and Parquet files that holds the text, local or from the hub.
     pub text_column: String,
     /// How documents become ids.
     pub tokenizer: Tokenizer,
     /// A string tokenised and appended after every document, on its own.
     pub separator: Option<String>,
+    /// How training documents fill rows. Validation documents are always a stream.
+    pub packing: Packing,
     /// What is trained on.
     pub train: Split,
     /// What is evaluated on.
@@ -50,10 +55,26 @@ pub enum Source {
 pub struct Split {
     /// Name of the split in the dataset: `train`, `validation`. Not used with `files`.
     pub name: String,
+    /// Which files of the dataset: names and globs, in this order. `None` is those that the split's
+    /// name finds.
+    pub dataset_files: Option<Vec<String>>,
     /// Local files, read in this order whatever the source is.
     pub files: Option<Vec<PathBuf>>,
     /// Documents are appended until at least so many tokens are held; `None` is all.
     pub max_tokens: Option<u64>,
+}
+
+/// How documents fill the rows of the training tokens.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// One after the other; a row begins wherever the one before it ended.
+    Stream,
+    /// A row begins with a document. What does not fit into the row that a document ends up in is
+    /// dropped, its separator too.
+    Aligned {
+        /// Tokens of a row.
+        row: u64,
+    },
 }
 
 /// How documents become token ids.

@@ -1,10 +1,12 @@
-//! One content-addressed cache entry: a payload file and the manifest that vouches for it.
+//! One content-addressed cache entry: a payload file, small files beside it, and the manifest that
+//! vouches for them.
 //!
 //! An entry is a folder named by the hash of what its payload is made from. Making it happens
-//! under `lock`; the payload and then `manifest.json` are put in place by rename, so an entry
+//! under `lock`; the files and then `manifest.json` are put in place by rename, so an entry
 //! with a manifest is whole. A kill leaves a temporary file at most, which the next maker
-//! removes. Every opening checks the payload's length and hash against the manifest.
+//! removes. Every opening checks lengths and hashes against the manifest.
 
+use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
@@ -17,8 +19,11 @@ use super::error::Error;
 use super::stream::map;
 use crate::fs;
 
-/// Version of the manifest and of the payload formats.
-const VERSION: u64 = 1;
+/// Version of the manifest and of the payload formats; what an older one made is made again.
+const VERSION: u64 = 2;
+
+/// The manifest's name.
+pub(crate) const MANIFEST: &str = "manifest.json";
 
 /// `manifest.json`, with what is particular to the payload in `facts`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -31,6 +36,32 @@ struct Manifest<T> {
     /// What it is made from.
     identity: Value,
     facts: T,
+    /// The files beside the payload, by name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    beside: BTreeMap<String, Stored>,
+}
+
+/// A file beside the payload.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Stored {
+    blake3: String,
+    bytes: u64,
+}
+
+/// What a maker of a payload has to say of it.
+#[derive(Debug)]
+pub(crate) struct Made<T> {
+    /// For the manifest.
+    pub(crate) facts: T,
+    /// Name and content of files to put beside the payload.
+    pub(crate) beside: Vec<(&'static str, Vec<u8>)>,
+}
+
+impl<T> Made<T> {
+    /// Nothing beside the payload.
+    pub(crate) fn alone(facts: T) -> Self {
+        Self { facts, beside: Vec::new() }
+    }
 }
 
 /// A payload that its manifest vouches for.
@@ -39,6 +70,8 @@ pub(crate) struct Payload<T> {
     pub(crate) map: Mmap,
     pub(crate) facts: T,
     pub(crate) blake3: String,
+    /// Where the files beside the payload are.
+    pub(crate) folder: PathBuf,
 }
 
 /// A place in the cache.
@@ -71,7 +104,7 @@ impl Entry {
     /// As `make`, or if the payload cannot be stored, or is wrong when read back.
     pub(crate) fn get_or_make<T: Serialize + DeserializeOwned>(
         &self,
-        make: impl FnOnce(&mut dyn Write) -> Result<T, Error>,
+        make: impl FnOnce(&mut dyn Write) -> Result<Made<T>, Error>,
     ) -> Result<Payload<T>, Error> {
         if let Found::Good(payload) = self.open()? {
             return Ok(payload);
@@ -87,6 +120,11 @@ impl Entry {
             Found::Nothing => Err(self.corrupt("is gone".to_owned())),
             Found::Wrong(reason) => Err(self.corrupt(reason)),
         }
+    }
+
+    /// The entry's folder.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// The facts and hash of the payload if it is there, by its manifest and length alone.
@@ -105,7 +143,7 @@ impl Entry {
     }
 
     fn manifest_path(&self) -> PathBuf {
-        self.folder.join("manifest.json")
+        self.folder.join(MANIFEST)
     }
 
     fn manifest<T: DeserializeOwned>(&self) -> Result<Found<Manifest<T>>, Error> {
@@ -119,6 +157,9 @@ impl Entry {
         let Ok(json) = serde_json::from_slice::<Value>(&bytes) else { return wrong() };
         if let Some(found) = json["version"].as_u64().filter(|&found| found > VERSION) {
             return Err(Error::Newer { path, found, known: VERSION });
+        }
+        if json["version"].as_u64().is_some_and(|found| found < VERSION) {
+            return Ok(Found::Wrong("were made by an older xp".to_owned()));
         }
         match serde_json::from_value::<Manifest<T>>(json) {
             Ok(manifest) if manifest.identity == self.identity => Ok(Found::Good(manifest)),
@@ -146,13 +187,26 @@ impl Entry {
         if blake3::hash(&map).to_hex().as_str() != manifest.blake3 {
             return Ok(Found::Wrong("do not have the hash in their manifest".to_owned()));
         }
-        Ok(Found::Good(Payload { map, facts: manifest.facts, blake3: manifest.blake3 }))
+        for (name, stored) in &manifest.beside {
+            let content = match std::fs::read(self.folder.join(name)) {
+                Ok(content) => content,
+                Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
+                Err(e) => return Err(fs::Error::at("read", &self.folder.join(name))(e).into()),
+            };
+            if content.len() as u64 != stored.bytes
+                || blake3::hash(&content).to_hex().as_str() != stored.blake3
+            {
+                return Ok(Found::Wrong(format!("have a `{name}` that is not the manifest's")));
+            }
+        }
+        let (facts, blake3) = (manifest.facts, manifest.blake3);
+        Ok(Found::Good(Payload { map, facts, blake3, folder: self.folder.clone() }))
     }
 
     /// Writes payload and manifest; the lock is held.
     fn write<T: Serialize>(
         &self,
-        make: impl FnOnce(&mut dyn Write) -> Result<T, Error>,
+        make: impl FnOnce(&mut dyn Write) -> Result<Made<T>, Error>,
     ) -> Result<(), Error> {
         let mut hasher = blake3::Hasher::new();
         let (mut made, mut bytes, mut disk_failed) = (None, 0, false);
@@ -168,18 +222,25 @@ impl Entry {
             made = Some(result);
             outcome
         });
-        let facts = match (made, written) {
-            (Some(Ok(facts)), Ok(())) => facts,
+        let Made { facts, beside } = match (made, written) {
+            (Some(Ok(made)), Ok(())) => made,
             (Some(Err(error)), _) if !disk_failed => return Err(error),
             (_, Err(error)) => return Err(error.into()),
             (_, Ok(())) => return Err(self.corrupt("were not made".to_owned())),
         };
+        let mut stored = BTreeMap::new();
+        for (name, content) in beside {
+            fs::write_atomic(&self.folder.join(name), &content)?;
+            let blake3 = blake3::hash(&content).to_hex().to_string();
+            stored.insert(name.to_owned(), Stored { blake3, bytes: content.len() as u64 });
+        }
         let manifest = Manifest {
             version: VERSION,
             blake3: hasher.finalize().to_hex().to_string(),
             bytes,
             identity: self.identity.clone(),
             facts,
+            beside: stored,
         };
         let mut json = serde_json::to_vec_pretty(&manifest)
             .map_err(|e| self.corrupt(format!("have no manifest: {e}")))?;
@@ -204,6 +265,61 @@ impl Entry {
     fn corrupt(&self, reason: String) -> Error {
         Error::Corrupt { path: self.payload.clone(), reason }
     }
+}
+
+/// Why an entry from elsewhere was not taken.
+pub(crate) enum NotAdopted {
+    /// It is not what it says it is.
+    Wrong(String),
+    /// Files.
+    Failed(Error),
+}
+
+impl NotAdopted {
+    /// As an error; `wrong` makes one of the reason.
+    pub(crate) fn into_error(self, wrong: impl FnOnce(String) -> Error) -> Error {
+        match self {
+            Self::Wrong(reason) => wrong(reason),
+            Self::Failed(error) => error,
+        }
+    }
+}
+
+/// Takes the entry in folder `from`, made elsewhere, to its place, if its files are what its
+/// manifest says and its manifest is that of `key`. False if one is there already.
+pub(crate) fn adopt(from: &Path, to: &Path, key: &str, payload: &str) -> Result<bool, NotAdopted> {
+    let failed = |error: fs::Error| NotAdopted::Failed(error.into());
+    let wrong = |reason: &str| NotAdopted::Wrong(reason.to_owned());
+    let manifest = std::fs::read(from.join(MANIFEST)).map_err(|_| wrong("has no manifest"))?;
+    let manifest: Manifest<Value> = serde_json::from_slice(&manifest)
+        .map_err(|_| wrong("has a manifest that cannot be read"))?;
+    let identity = manifest.identity;
+    if blake3::hash(identity.to_string().as_bytes()).to_hex().as_str() != key {
+        return Err(wrong("is made from something else than its name says"));
+    }
+    let there = |folder: &Path| Entry {
+        folder: folder.to_owned(),
+        payload: folder.join(payload),
+        identity: identity.clone(),
+    };
+    match there(from).open::<Value>().map_err(NotAdopted::Failed)? {
+        Found::Good(_) => {}
+        Found::Nothing => return Err(wrong("is not complete")),
+        Found::Wrong(reason) => return Err(NotAdopted::Wrong(reason)),
+    }
+    let target = there(to);
+    let _lock = fs::lock(&to.join("lock")).map_err(failed)?;
+    if let Found::Good(_) = target.open::<Value>().map_err(NotAdopted::Failed)? {
+        return Ok(false);
+    }
+    // The manifest last, as when it is made here.
+    let beside = manifest.beside.into_keys();
+    for name in std::iter::once(payload.to_owned()).chain(beside).chain([MANIFEST.to_owned()]) {
+        let (from, to) = (from.join(&name), to.join(&name));
+        std::fs::rename(&from, &to).map_err(fs::Error::at("write", &to)).map_err(failed)?;
+    }
+    fs::sync_dir(to).map_err(failed)?;
+    Ok(true)
 }
 
 /// Hashes and counts what passes through; remembers the first failed write.
@@ -263,7 +379,7 @@ mod tests {
             self.entry().get_or_make(|file| {
                 self.made.fetch_add(1, Ordering::SeqCst);
                 file.write_all(b"payload").unwrap();
-                Ok(7)
+                Ok(Made { facts: 7, beside: vec![("beside.bin", b"small".to_vec())] })
             })
         }
 
@@ -288,7 +404,9 @@ mod tests {
     #[test]
     fn damage_of_any_kind_makes_it_again() {
         type Damage = fn(&Entry);
-        let damages: [Damage; 6] = [
+        let damages: [Damage; 8] = [
+            |e| std::fs::write(e.folder.join("beside.bin"), b"smalL").unwrap(),
+            |e| std::fs::remove_file(e.folder.join("beside.bin")).unwrap(),
             |e| std::fs::write(&e.payload, b"payl").unwrap(),
             |e| std::fs::write(&e.payload, b"paYload").unwrap(),
             |e| std::fs::remove_file(&e.payload).unwrap(),
@@ -324,7 +442,7 @@ mod tests {
             .map(|e| e.unwrap().file_name().into_string().unwrap())
             .collect();
         names.sort_unstable();
-        assert_eq!(names, ["lock", "manifest.json", "thing.bin"]);
+        assert_eq!(names, ["beside.bin", "lock", "manifest.json", "thing.bin"]);
     }
 
     #[test]
@@ -332,7 +450,7 @@ mod tests {
         let fixture = Fixture::new();
         let result = fixture.entry().get_or_make(|file| {
             file.write_all(b"half").unwrap();
-            Err::<u32, _>(Error::Empty { path: "a.txt".into() })
+            Err::<Made<u32>, _>(Error::Empty { path: "a.txt".into() })
         });
         assert!(matches!(result.unwrap_err(), Error::Empty { .. }));
         assert!(!fixture.entry().payload.exists());
@@ -343,7 +461,8 @@ mod tests {
     fn an_entry_of_a_newer_version_is_left_alone() {
         let fixture = Fixture::new();
         fixture.get().unwrap();
-        std::fs::write(fixture.entry().manifest_path(), b"{\"version\": 2}").unwrap();
+        let newer = format!("{{\"version\": {}}}", VERSION + 1);
+        std::fs::write(fixture.entry().manifest_path(), newer).unwrap();
         let error = fixture.get().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Integrity);
         assert!(error.to_string().contains("newer"), "{error}");
@@ -356,7 +475,7 @@ mod tests {
         // A payload whose facts do not survive the manifest.
         let result = fixture.entry().get_or_make(|file| {
             file.write_all(b"x").unwrap();
-            Ok(f64::NAN)
+            Ok(Made::alone(f64::NAN))
         });
         assert_eq!(result.unwrap_err().kind(), ErrorKind::Integrity);
     }

@@ -11,8 +11,10 @@ pub enum ErrorKind {
     Input,
     /// Disk, network, permission (exit 3).
     Environment,
-    /// Stored data that is not what it says it is (exit 4).
+    /// Data that is not what it says it is (exit 4).
     Integrity,
+    /// A signal: nothing is wrong (exit 75).
+    Stopped,
 }
 
 /// A failure to read, tokenise or store data.
@@ -31,21 +33,51 @@ pub enum Error {
         path: PathBuf,
     },
     /// A file of a kind that is not read.
-    #[error("`{}` is not a text format that xp reads; give .txt or .jsonl files", path.display())]
+    #[error(
+        "`{}` is not a format that xp reads; give .txt, .jsonl (also .json, .ndjson) or .parquet files, text also as .gz or .zst",
+        path.display()
+    )]
     Format {
         /// The file.
         path: PathBuf,
     },
-    /// Parquet, which this version does not read.
-    #[error(
-        "`{}` is Parquet, which this version does not read yet; convert it to .jsonl or .txt and name that in `files` of [data.{split}]",
-        path.display()
-    )]
+    /// A compressed text file that is damaged.
+    #[error("`{}` is not a sound {packing} file: {reason}; fetch or write it again", path.display())]
+    Packed {
+        /// The file.
+        path: PathBuf,
+        /// `gzip` or `zstd`.
+        packing: &'static str,
+        /// What the decompressor says.
+        reason: String,
+    },
+    /// A Parquet file that is damaged, or uses what is not read.
+    #[error("`{}` is not a Parquet file that can be read: {reason}; fetch or write it again", path.display())]
     Parquet {
         /// The file.
         path: PathBuf,
-        /// `train` or `validation`.
-        split: &'static str,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A Parquet file without the text column, or with something else in it.
+    #[error("`{}`: {problem}; set `text_column` in [data] to the column that holds the text (here: {present})", path.display())]
+    ParquetColumn {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with the column.
+        problem: String,
+        /// The columns that hold strings.
+        present: String,
+    },
+    /// A row of a Parquet file whose text cannot be used.
+    #[error("`{}`: row {row} {problem}", path.display())]
+    Row {
+        /// The file.
+        path: PathBuf,
+        /// The row, from 0.
+        row: u64,
+        /// What is wrong with it, and what to do.
+        problem: String,
     },
     /// A file of zero bytes.
     #[error("`{}` is empty; remove it from `files`, or write it again", path.display())]
@@ -158,6 +190,17 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// What every server of the hub sends is not what the revision holds.
+    #[error("{what}; {remedy}")]
+    Untrue {
+        /// What differs, with the addresses.
+        what: String,
+        /// What to do.
+        remedy: String,
+    },
+    /// A signal came while data was fetched or made.
+    #[error("stopped on a signal; run the same command again to go on")]
+    Stopped,
     /// A name that came from a hub and must not become a path.
     #[error(
         "the hub at {endpoint} sent {what} `{value}`, which is not safe as a file name; nothing was written. Check HF_ENDPOINT"
@@ -170,8 +213,8 @@ pub enum Error {
         /// What was sent.
         value: String,
     },
-    /// Cached tokens that are wrong even after they were made again.
-    #[error("cached tokens `{}` {reason}, even after they were made again; check the disk, or set XP_CACHE to a folder on another one", path.display())]
+    /// A cached file that is wrong, and cannot be made again or is wrong again.
+    #[error("`{}` {reason}, and cannot be made right here; check the disk, or set XP_CACHE and HF_HOME to folders on another one", path.display())]
     Corrupt {
         /// The file.
         path: PathBuf,
@@ -188,6 +231,14 @@ pub enum Error {
         /// Ours.
         known: u64,
     },
+    /// A file of `xp data export` that is not one, or is damaged.
+    #[error("`{}`: {reason}; export it again (xp data export SPEC FILE) and copy it whole", path.display())]
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// A failed file operation.
     #[error(transparent)]
     File(#[from] fs::Error),
@@ -198,7 +249,12 @@ impl Error {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Environment { .. } | Self::File(_) => ErrorKind::Environment,
-            Self::Corrupt { .. } | Self::Newer { .. } | Self::Unsafe { .. } => ErrorKind::Integrity,
+            Self::Corrupt { .. }
+            | Self::Newer { .. }
+            | Self::Unsafe { .. }
+            | Self::Archive { .. }
+            | Self::Untrue { .. } => ErrorKind::Integrity,
+            Self::Stopped => ErrorKind::Stopped,
             _ => ErrorKind::Input,
         }
     }

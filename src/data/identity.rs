@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use serde_json::{Value, json};
 
 use super::bpe;
-use super::config::{Config, Source, SplitKind, Tokenizer};
+use super::config::{Config, Packing, Source, SplitKind, Tokenizer};
 use super::error::Error;
-use super::read::Format;
+use super::format::{Format, Kind};
 use super::synthetic;
 use crate::fs;
 
@@ -85,12 +85,23 @@ pub fn identity(
             remedy: "set it, for example `max_tokens = \"2M\"`".to_owned(),
         });
     }
-    Ok(json!({
-        "documents": documents(config, kind, hashes)?,
-        "max_tokens": split.max_tokens,
-        "separator": config.separator,
-        "tokenizer": tokenizer(config, hashes)?,
-    }))
+    let (documents, tokenizer) = (documents(config, kind, hashes)?, tokenizer(config, hashes)?);
+    let (max_tokens, separator) = (split.max_tokens, &config.separator);
+    Ok(match config.packing {
+        Packing::Aligned { row } if kind == SplitKind::Train => json!({
+            "documents": documents,
+            "max_tokens": max_tokens,
+            "packing": { "aligned": row },
+            "separator": separator,
+            "tokenizer": tokenizer,
+        }),
+        _ => json!({
+            "documents": documents,
+            "max_tokens": max_tokens,
+            "separator": separator,
+            "tokenizer": tokenizer,
+        }),
+    })
 }
 
 /// What the text of a split depends on.
@@ -103,11 +114,11 @@ fn documents(config: &Config, kind: SplitKind, hashes: &mut ContentHashes) -> Re
         let files = files
             .iter()
             .map(|path| {
-                let format = Format::of(path, kind.word())?;
+                let format = Format::of(path)?;
                 let blake3 = hashes.hash(path)?;
-                Ok(match format {
-                    Format::Text => json!({ "blake3": blake3, "format": format.word() }),
-                    Format::JsonLines => json!({
+                Ok(match format.kind {
+                    Kind::Text => json!({ "blake3": blake3, "format": format.word() }),
+                    Kind::JsonLines | Kind::Parquet => json!({
                         "blake3": blake3, "column": config.text_column, "format": format.word(),
                     }),
                 })
@@ -117,6 +128,10 @@ fn documents(config: &Config, kind: SplitKind, hashes: &mut ContentHashes) -> Re
     }
     match &config.source {
         Source::Local => Err(no_files(kind)),
+        Source::Hub { id, revision } if split.dataset_files.is_some() => Ok(json!({
+            "column": config.text_column, "files": split.dataset_files, "hub": id,
+            "revision": revision,
+        })),
         Source::Hub { id, revision } => Ok(json!({
             "column": config.text_column, "hub": id, "revision": revision, "split": split.name,
         })),
@@ -159,7 +174,7 @@ mod tests {
     use crate::data::config::Split;
 
     fn split(name: &str, files: Option<Vec<PathBuf>>) -> Split {
-        Split { name: name.to_owned(), files, max_tokens: Some(10) }
+        Split { name: name.to_owned(), dataset_files: None, files, max_tokens: Some(10) }
     }
 
     fn config(train: Vec<PathBuf>, tokenizer: Tokenizer) -> Config {
@@ -168,6 +183,8 @@ mod tests {
             text_column: "text".to_owned(),
             tokenizer,
             separator: None,
+            packing: Packing::Stream,
+            endpoints: Vec::new(),
             train: split("train", Some(train)),
             validation: split("validation", None),
         }
@@ -214,7 +231,16 @@ mod tests {
         differs(&config(vec![a.clone()], hub("main")));
         differs(&config(vec![a.clone()], hub("v2")));
         // The text column of a .txt file is not read.
-        assert_eq!(train, of(&Config { text_column: "body".into(), ..base }, SplitKind::Train));
+        let other = Config { text_column: "body".into(), ..base.clone() };
+        assert_eq!(train, of(&other, SplitKind::Train));
+
+        // Servers are no part of the data; how training rows are filled is, of training alone.
+        let mirrored = Config { endpoints: vec!["https://mirror".into()], ..base.clone() };
+        assert_eq!(train, of(&mirrored, SplitKind::Train));
+        let aligned = Config { packing: Packing::Aligned { row: 8 }, ..base.clone() };
+        differs(&aligned);
+        differs(&Config { packing: Packing::Aligned { row: 16 }, ..base.clone() });
+        assert_eq!(of(&aligned, SplitKind::Validation), of(&base, SplitKind::Validation));
 
         // A trained tokenizer ties the validation tokens to the train text.
         let bpe = Tokenizer::TrainBpe { vocab_size: 300 };

@@ -13,30 +13,41 @@
 //! | --- | --- |
 //! | `config` | what a split is made of |
 //! | `identity` | what its tokens depend on |
-//! | `read`, `source`, `hub`, [`synthetic`] | documents: from files, the hub, or generated |
+//! | `source` | documents: from files, the hub, or generated ([`synthetic`]) |
+//! | `format`, `read`, `lines`, `parquet` | the documents of one file |
+//! | `hub` | files of the hub: fetched, resumed, verified |
 //! | `tokenizer`, `bpe` | documents to ids; training a byte-level BPE |
 //! | `cache`, `entry`, `stream` | ids on disk: made once, verified, memory-mapped |
+//! | `archive` | tokens as one file, to another machine |
+//! | `overlap` | validation documents that are training documents too |
 //! | `order` | rows and batches |
 
+mod archive;
 mod bpe;
 mod cache;
 mod config;
 mod entry;
 mod error;
+mod format;
 mod hub;
 mod identity;
+mod lines;
 mod order;
+mod overlap;
+mod parquet;
 mod read;
 mod source;
 mod stream;
 pub mod synthetic;
 mod tokenizer;
 
-pub use cache::{Cache, NoProgress, Progress, TokenInfo, cached, prepare};
-pub use config::{Config, Source, Split, SplitKind, Tokenizer};
+pub use archive::{Imported, Moved, export, import};
+pub use cache::{Cache, NoProgress, Pins, Progress, TokenInfo, cached, prepare};
+pub use config::{Config, Packing, Source, Split, SplitKind, Tokenizer};
 pub use error::{Error, ErrorKind};
 pub use identity::{ContentHashes, identity};
 pub use order::{Order, OrderKind};
+pub use overlap::{Overlap, overlap};
 pub use stream::TokenStream;
 pub use tokenizer::{Encoder, tokenizer_vocab_size};
 

@@ -3,10 +3,12 @@
 
 use std::fs::File;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::overlap::DOCUMENTS;
+use super::source::FileFacts;
 use crate::fs;
 
 /// How an id is stored, little endian.
@@ -56,6 +58,9 @@ pub(crate) struct TokenFacts {
     /// Commit of a hub tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) tokenizer_revision: Option<String>,
+    /// The files that the tokens were made from, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) files: Vec<FileFacts>,
 }
 
 /// Maps a file for reading.
@@ -76,12 +81,29 @@ pub struct TokenStream {
     map: memmap2::Mmap,
     facts: TokenFacts,
     id: String,
+    folder: PathBuf,
 }
 
 impl TokenStream {
-    /// Wraps verified bytes, as many as `facts` says, under their hash.
-    pub(crate) fn new(map: memmap2::Mmap, facts: TokenFacts, id: String) -> Self {
-        Self { map, facts, id }
+    /// Wraps verified bytes, as many as `facts` says, under their hash; `folder` is the cache entry's.
+    pub(crate) fn new(map: memmap2::Mmap, facts: TokenFacts, id: String, folder: PathBuf) -> Self {
+        Self { map, facts, id, folder }
+    }
+
+    /// The list of documents in the cache.
+    pub(crate) fn documents_file(&self) -> PathBuf {
+        self.folder.join(DOCUMENTS)
+    }
+
+    /// The folder in the cache that holds the tokens.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// The files that the tokens were made from: name, bytes, hash, documents and tokens of each,
+    /// as the manifest has them. None for generated text.
+    pub fn files(&self) -> serde_json::Value {
+        serde_json::to_value(&self.facts.files).expect("plain structs are JSON")
     }
 
     /// Number of tokens.
@@ -191,8 +213,9 @@ mod tests {
             dtype,
             revision: None,
             tokenizer_revision: None,
+            files: Vec::new(),
         };
-        TokenStream::new(map(&path).unwrap(), facts, String::new())
+        TokenStream::new(map(&path).unwrap(), facts, String::new(), PathBuf::new())
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use super::bpe;
+use super::cache::Cache;
 use super::config::Tokenizer;
 use super::error::Error;
 use super::hub::Hub;
@@ -100,8 +101,9 @@ pub fn tokenizer_vocab_size(tokenizer: &Tokenizer) -> Result<Option<u32>, Error>
         }
         Tokenizer::File(path) => path.clone(),
         Tokenizer::Hub { id, revision } => {
-            match Hub::from_env()?.cached_tokenizer(id, revision)? {
-                Some(file) => file.path,
+            let hub = Hub::from_env(Cache::from_env()?.root(), &[])?;
+            match hub.cached_tokenizer(id, revision)? {
+                Some(path) => path,
                 None => return Ok(None),
             }
         }

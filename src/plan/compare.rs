@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::resolve::Resolved;
 use super::{Checked, check_document};
-use crate::data::{Source, Split, Tokenizer};
+use crate::data::{Packing, Source, Split, Tokenizer};
 use crate::diag::Diagnostic;
 use crate::spec::load;
 use crate::spec::node::Node;
@@ -42,11 +42,18 @@ pub fn resolved_keys(point: &Resolved) -> Vec<(&'static str, &'static str, Json)
         Tokenizer::Bytes => json!("bytes"),
         Tokenizer::TrainBpe { vocab_size } => json!({ "train_bpe": vocab_size }),
         Tokenizer::File(path) => json!(path),
-        Tokenizer::Hub { id, .. } => json!(id),
+        Tokenizer::Hub { id, revision } if revision == "main" => json!(id),
+        Tokenizer::Hub { id, revision } => json!(format!("{id}@{revision}")),
     };
-    let split = |s: &Split| match &s.files {
-        Some(files) => (Json::Null, json!(files)),
-        None => (json!(s.name), Json::Null),
+    // Name, files of the dataset, local files: one of them counts.
+    let split = |s: &Split| match (&s.files, &s.dataset_files) {
+        (Some(files), _) => (Json::Null, Json::Null, json!(files)),
+        (None, Some(files)) => (Json::Null, json!(files), Json::Null),
+        (None, None) => (json!(s.name), Json::Null, Json::Null),
+    };
+    let packing = match d.packing {
+        Packing::Stream => "stream",
+        Packing::Aligned { .. } => "aligned",
     };
     let transforms = match e.transforms.as_slice() {
         [] => Json::Null,
@@ -55,8 +62,8 @@ pub fn resolved_keys(point: &Resolved) -> Vec<(&'static str, &'static str, Json)
             list.map(|t| json!({ "name": t.name, "freq": t.expression })).collect()
         }
     };
-    let (train_split, train_files) = split(&d.train);
-    let (validation_split, validation_files) = split(&d.validation);
+    let (train_split, train_dataset_files, train_files) = split(&d.train);
+    let (validation_split, validation_dataset_files, validation_files) = split(&d.validation);
     vec![
         ("model", "layers", json!(m.layers)),
         ("model", "hidden_size", json!(m.hidden_size)),
@@ -74,10 +81,13 @@ pub fn resolved_keys(point: &Resolved) -> Vec<(&'static str, &'static str, Json)
         ("data", "text_column", json!(d.text_column)),
         ("data", "tokenizer", tokenizer),
         ("data", "separator", json!(d.separator)),
+        ("data", "packing", json!(packing)),
         ("data.train", "split", train_split),
+        ("data.train", "dataset_files", train_dataset_files),
         ("data.train", "files", train_files),
         ("data.train", "max_tokens", json!(d.train.max_tokens)),
         ("data.validation", "split", validation_split),
+        ("data.validation", "dataset_files", validation_dataset_files),
         ("data.validation", "files", validation_files),
         ("data.validation", "max_tokens", json!(d.validation.max_tokens)),
         ("schedule", "seq_len", json!(t.seq_len)),

@@ -10,7 +10,7 @@ use crate::freq::RopeDtype;
 use crate::optim::Decay;
 use crate::results::{Guard, Rule, SeedShare, Swept, WinRule};
 use crate::spec::node::Node;
-use crate::spec::types::{Chunks, Spec, Tokenizer};
+use crate::spec::types::{Chunks, OneOrMany, Packing, Spec, Tokenizer};
 use crate::spec::{check, files, load};
 use crate::train::Precision;
 use crate::{eval, model, train};
@@ -154,6 +154,10 @@ fn data_config(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) -> Opt
             document.at(&["data", kind.word(), "files"]).map(|node| files::expand(node, found));
         Split {
             name: written.split.clone().unwrap_or_else(|| kind.word().to_owned()),
+            dataset_files: written.dataset_files.clone().map(|files| match files {
+                OneOrMany::One(file) => vec![file],
+                OneOrMany::Many(files) => files,
+            }),
             files,
             max_tokens: written.max_tokens,
         }
@@ -172,16 +176,24 @@ fn data_config(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) -> Opt
     (found.len() == before).then_some(())?;
     Some(data::Config {
         source,
+        endpoints: d.endpoints.clone().unwrap_or_default(),
         text_column: d.text_column.clone().unwrap_or_else(|| "text".into()),
         tokenizer: tokenizer?,
         separator: d.separator.clone(),
+        packing: match d.packing {
+            None | Some(Packing::Stream) => data::Packing::Stream,
+            // Without a length the spec is incomplete, and nothing comes of it.
+            Some(Packing::Aligned) => {
+                data::Packing::Aligned { row: spec.schedule.seq_len.unwrap_or(2) }
+            }
+        },
         train,
         validation,
     })
 }
 
 /// `"bytes"`, `{ train_bpe = N }`, a path (it ends in .json or begins with a dot or slash), or a
-/// hub id.
+/// hub id, which may have a revision.
 fn tokenizer(
     document: &Node,
     written: &Tokenizer,
@@ -203,7 +215,8 @@ fn tokenizer(
         let path = load::resolve_path(node, text);
         files::existing_file(node, &path, found).then_some(data::Tokenizer::File(path))
     } else {
-        Some(data::Tokenizer::Hub { id: text.clone(), revision: "main".into() })
+        let (id, revision) = text.rsplit_once('@').unwrap_or((text, "main"));
+        Some(data::Tokenizer::Hub { id: id.to_owned(), revision: revision.to_owned() })
     }
 }
 

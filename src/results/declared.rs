@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical;
+
 /// `lock.json`: the declaration as frozen at the first run, and what was added since.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Lock {
@@ -18,6 +20,51 @@ pub struct Lock {
     /// Seeds, configs, lengths, rules added or changed later, oldest first.
     #[serde(default)]
     pub amendments: Vec<Amendment>,
+    /// What the declared data turned out to be when tokens were first made of it, by
+    /// [`TokenData::key`]. Later runs must find the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub data: BTreeMap<String, TokenData>,
+    /// Validation documents that are training documents too, by protocol id.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub overlap: BTreeMap<String, SharedDocuments>,
+}
+
+/// The tokens of a split as they were found.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenData {
+    /// blake3 of the stored tokens.
+    pub id: String,
+    /// How many there are.
+    pub tokens: u64,
+    /// Documents that they come from.
+    pub documents: u64,
+    /// Commit of a hub dataset.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<String>,
+    /// Commit of a hub tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tokenizer_revision: Option<String>,
+}
+
+impl TokenData {
+    /// The key of a split: the hash of what its tokens depend on, as [`Point`] has it under `data`.
+    #[must_use]
+    pub fn key(identity: &serde_json::Value) -> String {
+        canonical::id("tokens", identity)
+    }
+}
+
+/// Documents of the validation split that the training split has as well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedDocuments {
+    /// So many documents,
+    pub documents: u64,
+    /// of so many of the validation split,
+    pub of_documents: u64,
+    /// with so many tokens,
+    pub tokens: u64,
+    /// of so many of the validation split.
+    pub of_tokens: u64,
 }
 
 impl Lock {

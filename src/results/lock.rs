@@ -19,6 +19,8 @@ impl Lock {
             declared_hash: declared.hash(),
             declared,
             amendments: Vec::new(),
+            data: BTreeMap::new(),
+            overlap: BTreeMap::new(),
         }
     }
 

@@ -16,7 +16,8 @@ pub mod store;
 pub(crate) mod testing;
 
 pub use declared::{
-    Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, Swept, Transform, WinRule,
+    Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, SharedDocuments, Swept,
+    TokenData, Transform, WinRule,
 };
 pub use details::Details;
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};

@@ -86,6 +86,10 @@ pub fn carry_out(
     executor: &dyn Executor,
     observer: &mut dyn RunObserver,
 ) -> Result<Ending, Error> {
+    if let Some(record) = inspection.record.as_ref().filter(|record| record.status == Status::Done)
+    {
+        same_tokens(record, context.streams)?;
+    }
     match inspection.state {
         State::Done => Ok(Ending::Done),
         State::Evaluate => evaluate_only(context, inspection, executor, observer),
@@ -393,11 +397,27 @@ fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
 
 fn data_identity(context: &Context<'_>) -> DataIdentity {
     let streams = context.streams;
+    let train = streams.train.as_ref().and_then(|train| train.revision());
+    let revision = streams.validation.revision().or(train);
     DataIdentity {
         train_tokens: streams.train.as_ref().map_or(String::new(), |t| t.id().to_owned()),
         validation_tokens: streams.validation.id().to_owned(),
-        revision: streams.validation.revision().map(str::to_owned),
+        revision: revision.map(str::to_owned),
     }
+}
+
+/// Refuses to add to a record what was measured on other tokens.
+fn same_tokens(record: &Record, streams: &Streams) -> Result<(), Error> {
+    let Some(data) = &record.data else { return Ok(()) };
+    let train = streams.train.as_ref().map(|train| ("train", train, &data.train_tokens));
+    let validation = ("validation", &streams.validation, &data.validation_tokens);
+    for (split, stream, was) in train.into_iter().chain([validation]) {
+        if !was.is_empty() && was != stream.id() {
+            let (was, is) = (was.clone(), stream.id().to_owned());
+            return Err(Error::OtherTokens { split, was, is });
+        }
+    }
+    Ok(())
 }
 
 pub(super) fn new_record(

@@ -48,6 +48,8 @@ pub trait Observer: data::Progress {
     fn begin(&self, _total: usize, _todo: usize) {}
     /// A split is being made into tokens.
     fn preparing(&self, _kind: SplitKind) {}
+    /// Training and validation text were compared, document by document.
+    fn overlap(&self, _shared: &data::Overlap) {}
     /// The number of runs side by side is being measured.
     fn measuring(&self) {}
     /// So many runs will be carried out side by side, because they were as fast as this.
@@ -147,12 +149,18 @@ pub fn run(
     }
     observer.begin(runs.len(), todo.len());
     // Whatever can be known to fail fails here, before anything is written.
-    let streams = Opened::default();
+    let lock = store::read_lock(&options.results.lock(&plan.experiment))?;
+    let streams = Opened::new(lock.as_ref());
     for (run, _, training) in &todo {
         executor.check(&run.point.resolved.protocol)?;
-        streams.open(run.point, *training, options, observer)?;
+        match streams.open(run.point, *training, options, observer) {
+            Err(Error::Data(data::Error::Stopped)) => {
+                return Ok(Outcome { interrupted: true, ..outcome });
+            }
+            opened => opened?,
+        };
     }
-    freeze(plan, options)?;
+    freeze(plan, options, &streams)?;
     let trainings: Vec<&Run<'_>> =
         todo.iter().filter(|(.., training)| *training).map(|(run, ..)| *run).collect();
     let lanes = Lanes::new(rayon::current_num_threads());
@@ -377,28 +385,33 @@ fn refuse_conflicts(plan: &Plan, runs: &[Run<'_>], options: &Options<'_>) -> Res
 }
 
 /// Freezes the declaration before the first run, or adds what has changed as an amendment.
-fn freeze(plan: &Plan, options: &Options<'_>) -> Result<(), Error> {
+fn freeze(plan: &Plan, options: &Options<'_>, streams: &Opened) -> Result<(), Error> {
     let layout = options.results;
     let _guard = fs::lock(&layout.guard(&plan.experiment))?;
     let path = layout.lock(&plan.experiment);
     let declared = plan.declared();
-    let lock = match store::read_lock(&path)? {
-        None => Lock::freeze(declared, &now()),
+    let (mut lock, mut changed) = match store::read_lock(&path)? {
+        None => (Lock::freeze(declared, &now()), true),
         Some(mut lock) => {
-            let Some(mut amendment) = lock.amend(&declared, &now(), true) else {
-                return Ok(());
-            };
-            // Imported results were seen as well as native ones.
-            let imported = !results::list(layout, &plan.experiment)?.entries.is_empty();
-            amendment.after_results = imported
-                || plan.points.iter().any(|point| {
-                    point.resolved.configs.iter().any(|config| {
-                        has_results(plan, layout, point.resolved.name.as_deref(), &config.name)
-                    })
-                });
-            lock.amendments.push(amendment);
-            lock
+            let amendment = lock.amend(&declared, &now(), true);
+            let changed = amendment.is_some();
+            if let Some(mut amendment) = amendment {
+                // Imported results were seen as well as native ones.
+                let imported = !results::list(layout, &plan.experiment)?.entries.is_empty();
+                amendment.after_results = imported
+                    || plan.points.iter().any(|point| {
+                        point.resolved.configs.iter().any(|config| {
+                            has_results(plan, layout, point.resolved.name.as_deref(), &config.name)
+                        })
+                    });
+                lock.amendments.push(amendment);
+            }
+            (lock, changed)
         }
     };
-    Ok(store::write_lock(&path, &lock)?)
+    changed |= streams.record(&mut lock);
+    if changed {
+        store::write_lock(&path, &lock)?;
+    }
+    Ok(())
 }

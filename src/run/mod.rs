@@ -55,6 +55,18 @@ pub enum Error {
     /// The device.
     #[error(transparent)]
     Executor(#[from] executor::Error),
+    /// Tokens that are not those of the experiment's results.
+    #[error(
+        "the {split} tokens are not those that this experiment began with: {is}; lock.json has {was}. The text,          the tokenizer or its software changed under the same name: put it back, or begin anew (--name NAME)"
+    )]
+    OtherTokens {
+        /// Which split.
+        split: &'static str,
+        /// What lock.json or run.json has.
+        was: String,
+        /// What is found now.
+        is: String,
+    },
     /// The spec asks for what its data does not give.
     #[error("{0}")]
     Input(String),
@@ -82,6 +94,8 @@ pub enum ErrorKind {
     Environment,
     /// What is stored is not what it should be (exit 4).
     Integrity,
+    /// A signal: nothing is wrong (exit 75).
+    Stopped,
 }
 
 impl Error {
@@ -98,14 +112,16 @@ impl Error {
                 data::ErrorKind::Input => ErrorKind::Input,
                 data::ErrorKind::Environment => ErrorKind::Environment,
                 data::ErrorKind::Integrity => ErrorKind::Integrity,
+                data::ErrorKind::Stopped => ErrorKind::Stopped,
             },
             Self::File(_) | Self::Executor(executor::Error::Environment(_)) => {
                 ErrorKind::Environment
             }
             Self::Executor(executor::Error::Input(_)) | Self::Input(_) => ErrorKind::Input,
-            Self::Conflict(_) | Self::RunConflict(_) | Self::OtherDevice { .. } => {
-                ErrorKind::Integrity
-            }
+            Self::Conflict(_)
+            | Self::RunConflict(_)
+            | Self::OtherDevice { .. }
+            | Self::OtherTokens { .. } => ErrorKind::Integrity,
         }
     }
 }

@@ -24,6 +24,8 @@ pub fn check(document: &Node, spec: &Spec, complete: bool) -> Vec<Diagnostic> {
     batches(document, spec, &mut found);
     tokenizer_fits(document, spec, &mut found);
     data_sources(document, spec, complete, &mut found);
+    dataset_files(document, spec, &mut found);
+    endpoints(document, spec, &mut found);
     layer_patterns(document, spec, &mut found);
     transform_names(document, spec, &mut found);
     report_lengths(document, spec, &mut found);
@@ -259,6 +261,66 @@ fn data_sources(document: &Node, spec: &Spec, complete: bool, found: &mut Vec<Di
                 }
             }
             _ => {}
+        }
+    }
+}
+
+/// One thing says which text a split is: `files`, `dataset_files` or `split`.
+fn dataset_files(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
+    let dataset = spec.data.dataset.as_deref();
+    for (name, split) in [("train", &spec.data.train), ("validation", &spec.data.validation)] {
+        if split.dataset_files.is_none() {
+            continue;
+        }
+        let place = |key: &str| document.place_of(&["data", name, key]);
+        let conflict = |what: String, key: &str, label: &str| {
+            Diagnostic::error("spec::dataset-files", what)
+                .at(place("dataset_files"), "files of the hub dataset")
+                .at(place(key), label.to_owned())
+        };
+        if has(document, &["data", name, "files"]) {
+            found.push(
+                conflict(format!("the {name} text comes from two places"), "files", "local files")
+                    .help("keep one of them"),
+            );
+        } else if has(document, &["data", name, "split"]) {
+            found.push(
+                conflict(
+                    format!("the {name} files are given twice"),
+                    "split",
+                    "the files with this name",
+                )
+                .help("keep `split` where the name finds the files, `dataset_files` where not"),
+            );
+        } else if dataset.is_none_or(|dataset| dataset.starts_with("synthetic:")) {
+            found.push(
+                Diagnostic::error(
+                    "spec::dataset-files",
+                    "there is no hub dataset to take files of",
+                )
+                .at(place("dataset_files"), "files of a hub dataset")
+                .help("set [data] dataset to a hub id; local files are named in `files`"),
+            );
+        }
+    }
+}
+
+fn endpoints(document: &Node, spec: &Spec, found: &mut Vec<Diagnostic>) {
+    for (i, endpoint) in spec.data.endpoints.iter().flatten().enumerate() {
+        let address = endpoint.strip_prefix("https://").or(endpoint.strip_prefix("http://"));
+        let host = address.map(|rest| rest.split(['/', '?', '#']).next().unwrap_or_default());
+        let plain = |c: char| c.is_ascii_graphic() && !matches!(c, '@' | '"' | '<' | '>' | '\\');
+        if host.is_none_or(str::is_empty) || !endpoint.chars().all(plain) {
+            found.push(
+                Diagnostic::error("spec::bad-endpoint", "a server is given by its address")
+                    .at(
+                        document.place_of(&["data", "endpoints", &i.to_string()]),
+                        "not a web address",
+                    )
+                    .help(
+                        "write it whole, without a name or password in it: \"https://hub.example\"",
+                    ),
+            );
         }
     }
 }

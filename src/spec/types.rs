@@ -132,16 +132,34 @@ pub struct Data {
     pub dataset: Option<String>,
     /// Revision of the hub dataset. Default: "main".
     pub revision: Option<String>,
+    /// Servers to ask for hub data instead of the hub, in this order: mirrors. They change no number:
+    /// every file is checked against the hash of its revision. `HF_ENDPOINT` goes first.
+    #[schemars(length(min = 1), inner(regex(pattern = r"^https?://[^/ ]+[^ ]*$")), extend("uniqueItems" = true))]
+    pub endpoints: Option<Vec<String>>,
     /// Column or field that holds the text. Default: "text".
     pub text_column: Option<String>,
-    /// A hub id, a path to a tokenizer.json, "bytes", or { train_bpe = 4096 }.
+    /// A hub id (with a revision: "owner/name@revision"), a path to a tokenizer.json, "bytes", or
+    /// { train_bpe = 4096 }.
     pub tokenizer: Option<Tokenizer>,
     /// A string put after each document and tokenised. Default: none.
     pub separator: Option<String>,
+    /// How training documents fill rows: "stream" joins them and cuts anywhere, "aligned" begins every
+    /// row with a document and drops what of the last one does not fit. Default: "stream".
+    pub packing: Option<Packing>,
     /// The training text.
     pub train: Split,
     /// The validation text.
     pub validation: Split,
+}
+
+/// How training documents fill rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Packing {
+    /// Joined, and cut anywhere.
+    Stream,
+    /// Every row begins with a document.
+    Aligned,
 }
 
 /// One split of the data.
@@ -150,7 +168,11 @@ pub struct Data {
 pub struct Split {
     /// Split of the dataset. Default: "train" or "validation".
     pub split: Option<String>,
-    /// Local files instead: a path, a glob or a list, relative to this file (.txt, .jsonl).
+    /// Files of the dataset instead of those that the split's name finds: a path, a glob or a list,
+    /// read in this order ("sample/10BT/*.parquet").
+    pub dataset_files: Option<OneOrMany>,
+    /// Local files instead: a path, a glob or a list, relative to this file (.txt, .jsonl, .parquet;
+    /// text also as .gz or .zst).
     pub files: Option<OneOrMany>,
     /// Stop after the document that reaches so many tokens. Default: all.
     #[schemars(range(min = 1, max = 1_000_000_000_000_000u64))]
@@ -352,7 +374,7 @@ impl JsonSchema for Tokenizer {
 
     fn json_schema(_: &mut SchemaGenerator) -> Schema {
         json_schema!({
-            "description": "A hub id, a path to a tokenizer.json, \"bytes\", or { train_bpe = 4096 }.",
+            "description": "A hub id (with a revision: \"owner/name@revision\"), a path to a tokenizer.json, \"bytes\", or { train_bpe = 4096 }.",
             "type": ["string", "object"],
             "properties": {
                 "train_bpe": {

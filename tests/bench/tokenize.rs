@@ -6,7 +6,9 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use xp::data::{self, Cache, Config, NoProgress, Source, Split, SplitKind, Tokenizer, synthetic};
+use xp::data::{
+    self, Cache, Config, NoProgress, Packing, Pins, Source, Split, SplitKind, Tokenizer, synthetic,
+};
 
 const REPEATS: usize = 3;
 
@@ -37,10 +39,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
             // Tokens are made anew; a trained tokenizer is part of what is timed.
             let cache = Cache::at(tempfile::tempdir_in(scratch.path())?.keep());
             let start = Instant::now();
-            let stream = data::prepare(&config, SplitKind::Train, &cache, &NoProgress)?;
+            let stream =
+                data::prepare(&config, SplitKind::Train, &cache, &Pins::default(), &NoProgress)?;
             let made_s = start.elapsed().as_secs_f64();
             let start = Instant::now();
-            data::prepare(&config, SplitKind::Train, &cache, &NoProgress)?;
+            data::prepare(&config, SplitKind::Train, &cache, &Pins::default(), &NoProgress)?;
             let found_s = start.elapsed().as_secs_f64();
             println!(
                 "{name:<16} {:>8.1} MB/s  {:>10} tokens  found again in {:.1} ms",
@@ -60,6 +63,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 fn config(text: &Path, tokenizer: Tokenizer) -> Config {
     let split = |name: &str| Split {
         name: name.to_owned(),
+        dataset_files: None,
         files: Some(vec![text.to_owned()]),
         max_tokens: None,
     };
@@ -68,6 +72,8 @@ fn config(text: &Path, tokenizer: Tokenizer) -> Config {
         text_column: "text".to_owned(),
         tokenizer,
         separator: None,
+        packing: Packing::Stream,
+        endpoints: Vec::new(),
         train: split("train"),
         validation: split("validation"),
     }

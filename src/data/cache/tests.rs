@@ -26,16 +26,11 @@ impl Fixture {
 
     /// Offline, with an empty hub cache folder.
     fn hub(&self) -> Hub {
-        Hub {
-            folder: self.dir.path().join("hub"),
-            endpoint: "http://127.0.0.1:9".to_owned(),
-            token: None,
-            offline: true,
-        }
+        Hub::offline(&self.dir.path().join("hub"))
     }
 
     fn prepare(&self, config: &Config, kind: SplitKind) -> Result<TokenStream, Error> {
-        prepare_with(config, kind, &self.cache(), &self.hub(), &NoProgress)
+        prepare_with(config, kind, &self.cache(), &self.hub(), &Pins::default(), &NoProgress)
     }
 
     fn ids(&self, config: &Config, kind: SplitKind) -> Vec<u32> {
@@ -45,7 +40,7 @@ impl Fixture {
 }
 
 fn split(name: &str, max_tokens: Option<u64>) -> Split {
-    Split { name: name.to_owned(), files: None, max_tokens }
+    Split { name: name.to_owned(), dataset_files: None, files: None, max_tokens }
 }
 
 fn generated(max_tokens: u64) -> Config {
@@ -54,6 +49,8 @@ fn generated(max_tokens: u64) -> Config {
         text_column: "text".to_owned(),
         tokenizer: Tokenizer::Bytes,
         separator: None,
+        packing: Packing::Stream,
+        endpoints: Vec::new(),
         train: split("train", Some(max_tokens)),
         validation: split("validation", Some(max_tokens)),
     }
@@ -208,10 +205,17 @@ fn threads_that_prepare_at_once_share_one_making() {
     let fixture = Fixture::new();
     let config = generated(20_000);
     let prepare = |count: &Count| {
-        prepare_with(&config, SplitKind::Train, &fixture.cache(), &fixture.hub(), count)
-            .unwrap()
-            .id()
-            .to_owned()
+        prepare_with(
+            &config,
+            SplitKind::Train,
+            &fixture.cache(),
+            &fixture.hub(),
+            &Pins::default(),
+            count,
+        )
+        .unwrap()
+        .id()
+        .to_owned()
     };
     let once = Count(AtomicU32::new(0));
     prepare(&once);
@@ -267,15 +271,162 @@ fn hub_text_carries_its_commit() {
 }
 
 #[test]
-fn parquet_of_the_hub_is_refused_with_a_way_out() {
+fn another_commit_than_the_pinned_one_is_not_taken() {
     let fixture = Fixture::new();
     let repo = fixture.hub().folder.join("datasets--a--d");
-    fs::write_atomic(&repo.join("refs/main"), b"c0ffee").unwrap();
-    fs::write_atomic(&repo.join("snapshots/c0ffee/data/train-0.parquet"), b"PAR1").unwrap();
+    let commits = ["1".repeat(40), "2".repeat(40)];
+    for (commit, text) in commits.iter().zip(["one", "two"]) {
+        let file = repo.join("snapshots").join(commit).join("train.txt");
+        fs::write_atomic(&file, text.as_bytes()).unwrap();
+    }
+    fs::write_atomic(&repo.join("refs/main"), commits[0].as_bytes()).unwrap();
     let source = Source::Hub { id: "a/d".to_owned(), revision: "main".to_owned() };
-    let config = Config { source, ..generated(2) };
-    let error = fixture.prepare(&config, SplitKind::Train).unwrap_err();
-    assert!(error.to_string().contains("`files` of [data.train]"), "{error}");
+    let config = Config { source, ..generated(3) };
+    let ids = |pins: &Pins| {
+        let (cache, hub) = (fixture.cache(), fixture.hub());
+        let stream =
+            prepare_with(&config, SplitKind::Train, &cache, &hub, pins, &NoProgress).unwrap();
+        stream.get(0..3).unwrap()
+    };
+    let pinned = Pins { dataset: Some(commits[0].clone()), tokenizer: None };
+    assert_eq!(ids(&pinned), bytes("one"));
+    // The branch moves on; results that are there were made of the old commit.
+    fs::write_atomic(&repo.join("refs/main"), commits[1].as_bytes()).unwrap();
+    forget(&fixture);
+    assert_eq!(ids(&Pins::default()), bytes("two"));
+    assert_eq!(ids(&pinned), bytes("one"));
+}
+
+#[test]
+fn a_row_of_aligned_packing_begins_with_a_document() {
+    let fixture = Fixture::new();
+    let text = "abc\n<|endoftext|>\ndefgh\n<|endoftext|>\nij\n<|endoftext|>\n<|endoftext|>\nklmnopqrst\n<|endoftext|>\nu\n<|endoftext|>\n";
+    let config = Config {
+        packing: Packing::Aligned { row: 4 },
+        separator: Some(".".to_owned()),
+        ..local(vec![fixture.file("a.txt", text)])
+    };
+    // Rows of four: what of a document runs past its row is dropped, and its separator with it.
+    let rows = "abc.defgij..klmnu.";
+    assert_eq!(fixture.ids(&config, SplitKind::Train), bytes(rows));
+    let stream = Config { packing: Packing::Stream, ..config };
+    let whole = "abc.defgh.ij..klmnopqrst.u.";
+    assert_eq!(fixture.ids(&stream, SplitKind::Train), bytes(whole));
+}
+
+#[test]
+fn the_manifest_has_every_file_with_its_documents_tokens_and_hash() {
+    let fixture = Fixture::new();
+    let (a, b) = ("a\n<|endoftext|>\nbc\n<|endoftext|>\n", "def\n<|endoftext|>\n");
+    let files = vec![fixture.file("a.txt", a), fixture.file("b.txt", b), fixture.file("c.txt", a)];
+    let mut config = local(files);
+    config.train.max_tokens = Some(4);
+    let stream = fixture.prepare(&config, SplitKind::Train).unwrap();
+    let hash = |text: &str| format!("blake3:{}", blake3::hash(text.as_bytes()).to_hex());
+    // Two files give enough; the third is not among them.
+    assert_eq!(
+        stream.files(),
+        serde_json::json!([
+            {"name": "a.txt", "bytes": a.len(), "hash": hash(a), "documents": 2, "tokens": 3},
+            {"name": "b.txt", "bytes": b.len(), "hash": hash(b), "documents": 1, "tokens": 3},
+        ])
+    );
+}
+
+#[test]
+fn documents_of_both_splits_are_found_to_the_byte() {
+    let fixture = Fixture::new();
+    let end = "\n<|endoftext|>\n";
+    let stories = |list: &[&str]| list.iter().map(|s| (*s).to_owned() + end).collect::<String>();
+    let mut config = local(vec![fixture.file("t.txt", &stories(&["one", "two", "", "three"]))]);
+    let validation = stories(&["two", "Two", "", "two", "four"]);
+    config.validation.files = Some(vec![fixture.file("v.txt", &validation)]);
+    config.validation.max_tokens = None;
+    config.separator = Some(".".to_owned());
+    let train = fixture.prepare(&config, SplitKind::Train).unwrap();
+    let validation = fixture.prepare(&config, SplitKind::Validation).unwrap();
+    let found = crate::data::overlap(&train, &validation).unwrap();
+    // "two" twice, with its separator; the empty document does not count.
+    assert_eq!((found.documents, found.of_documents), (2, 5));
+    assert_eq!((found.tokens, found.of_tokens), (8, 18));
+}
+
+/// The archive of a config's tokens, and the id of its training tokens.
+fn archive(fixture: &Fixture, config: &Config, name: &str) -> (PathBuf, String) {
+    let train = fixture.prepare(config, SplitKind::Train).unwrap();
+    let validation = fixture.prepare(config, SplitKind::Validation).unwrap();
+    let file = fixture.dir.path().join(name);
+    let moved = crate::data::Moved { config, streams: [&train, &validation] };
+    crate::data::export(&fixture.cache(), &[moved], &file).unwrap();
+    (file, train.id().to_owned())
+}
+
+#[test]
+fn an_archive_brings_tokens_and_tokenizer_to_another_cache() {
+    let fixture = Fixture::new();
+    let tokenizer = Tokenizer::TrainBpe { vocab_size: 300 };
+    let config = Config { tokenizer, ..generated(4000) };
+    let (file, id) = archive(&fixture, &config, "tokens.tar");
+    let other = Fixture::new();
+    let first = crate::data::import(&other.cache(), &file).unwrap();
+    assert_eq!((first.new.len(), first.here.len()), (3, 0));
+    let second = crate::data::import(&other.cache(), &file).unwrap();
+    assert_eq!((second.new.len(), second.here.len()), (0, 3));
+    let found = crate::data::cached(&config, SplitKind::Train, &other.cache()).unwrap();
+    assert_eq!(found.unwrap().id, id);
+    // The same data, the same file.
+    let (again, _) = archive(&fixture, &config, "again.tar");
+    assert_eq!(std::fs::read(again).unwrap(), std::fs::read(file).unwrap());
+}
+
+#[test]
+fn of_a_damaged_archive_nothing_wrong_is_taken() {
+    let fixture = Fixture::new();
+    let (file, id) = archive(&fixture, &generated(4000), "tokens.tar");
+    let bytes = std::fs::read(file).unwrap();
+    let flips = (0..bytes.len()).step_by(bytes.len() / 60).map(|at| {
+        let mut bytes = bytes.clone();
+        bytes[at] ^= 4;
+        bytes
+    });
+    let others = [bytes[..bytes.len() / 2].to_vec(), b"no archive".to_vec(), Vec::new()];
+    let mut refused = 0;
+    for damaged in flips.chain(others) {
+        let other = Fixture::new();
+        let copy = other.dir.path().join("copy.tar");
+        std::fs::write(&copy, damaged).unwrap();
+        if let Err(error) = crate::data::import(&other.cache(), &copy) {
+            refused += 1;
+            assert!(
+                matches!(error.kind(), ErrorKind::Integrity | ErrorKind::Environment),
+                "{error}"
+            );
+        }
+        // What was taken all the same is what is made here otherwise.
+        assert_eq!(other.prepare(&generated(4000), SplitKind::Train).unwrap().id(), id);
+    }
+    assert!(refused > 30, "{refused}");
+}
+
+#[test]
+fn an_archive_cannot_write_outside_the_cache() {
+    for name in ["../evil", "/etc/evil", "tokens/x/tokens.bin", "hub/models--a--b/../../x", "evil"]
+    {
+        let fixture = Fixture::new();
+        let file = fixture.dir.path().join("evil.tar");
+        let mut archive = tar::Builder::new(std::fs::File::create(&file).unwrap());
+        let mut header = tar::Header::new_gnu();
+        // As a hostile tool would write it: past what the library lets through.
+        header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_size(1);
+        header.set_entry_type(tar::EntryType::Regular);
+        header.set_cksum();
+        archive.append(&header, &b"x"[..]).unwrap();
+        archive.finish().unwrap();
+        let error = crate::data::import(&fixture.cache(), &file).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+        assert!(error.to_string().contains("which no export writes"), "{error}");
+    }
 }
 
 #[test]
@@ -283,7 +434,8 @@ fn an_unwritable_cache_is_an_environment_error() {
     let fixture = Fixture::new();
     let blocked = fixture.file("blocked", "a file where a folder should be");
     let cache = Cache::at(blocked);
-    let error = prepare_with(&generated(10), SplitKind::Train, &cache, &fixture.hub(), &NoProgress)
+    let (config, pins) = (generated(10), Pins::default());
+    let error = prepare_with(&config, SplitKind::Train, &cache, &fixture.hub(), &pins, &NoProgress)
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Environment, "{error}");
 }
