@@ -51,13 +51,22 @@ fn the_schema_refuses_what_the_loader_calls_a_structural_mistake() {
     let structural = [
         "spec-unknown-key",
         "spec-unknown-key-elsewhere",
+        "spec-unknown-key-transform",
         "spec-wrong-type",
+        "spec-wrong-type-transform",
         "spec-out-of-range",
         "spec-out-of-range-odd",
         "spec-out-of-range-zero",
         "spec-unknown-value",
+        "spec-unknown-value-dataset",
+        "spec-unknown-value-rope-dtype",
         "spec-wrong-length",
         "spec-duplicate-value",
+        "spec-missing-key-layers",
+        "spec-bad-name",
+        "spec-bad-name-config",
+        "spec-bad-name-transform",
+        "spec-bad-pattern",
         "all-at-once",
     ];
     for name in structural {

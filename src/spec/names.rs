@@ -3,6 +3,10 @@
 /// Longest name, in bytes.
 pub const MAX_LEN: usize = 100;
 
+/// What a pattern can say of [`unsafe_because`]: all but the length and the reserved names. What
+/// holds a template is not known yet.
+pub const PATTERN: &str = r"^[A-Za-z0-9]([A-Za-z0-9._=+,-]*[A-Za-z0-9_=+,-])?$|\{\{";
+
 /// Folder names that the results layout uses itself.
 const RESERVED: [&str; 4] = ["report", "superseded", "lock.json", "imported"];
 /// Device names that Windows takes for files of any extension.

@@ -12,7 +12,10 @@ const QUOTED_NUMBER: &str = r"^\s*[0-9][0-9_]*(\.[0-9]+)?([eE][+-]?[0-9]+)?[kMG]
 /// The schema (draft 2020-12), the same for `xp schema`, the committed file and the loader.
 #[must_use]
 pub fn schema() -> Value {
-    let settings = SchemaSettings::draft2020_12().with_transform(ForPeople);
+    // No `$ref`: where a key refers to its type, editors show the type's words and not the key's own,
+    // which have the default.
+    let settings = SchemaSettings::draft2020_12().with(|s| s.inline_subschemas = true);
+    let settings = settings.with_transform(ForPeople);
     let mut schema = settings.into_generator().into_root_schema_for::<Spec>();
     schema.insert("title".into(), json!("xp experiment"));
     schema.insert(
@@ -79,23 +82,18 @@ fn unwrap_nullable(schema: &mut Schema) {
     }
 }
 
-/// A `oneOf` of constants becomes an `enum`, so that messages name the values.
+/// A `oneOf` of constants becomes an `enum`, so that messages name the values; what each is for goes
+/// where taplo looks for it.
 fn plain_enum(schema: &mut Schema) {
     let Some(object) = schema.as_object_mut() else { return };
     let Some(Value::Array(branches)) = object.get("oneOf") else { return };
     let constants: Option<Vec<Value>> = branches.iter().map(|b| b.get("const").cloned()).collect();
     if let Some(constants) = constants {
-        let descriptions: Vec<String> = branches
-            .iter()
-            .filter_map(|b| {
-                Some(format!("{}: {}", b.get("const")?, b.get("description")?.as_str()?))
-            })
-            .collect();
+        let words: Vec<Value> =
+            branches.iter().map(|b| b.get("description").cloned().unwrap_or_default()).collect();
         object.remove("oneOf");
         object.insert("type".into(), json!("string"));
         object.insert("enum".into(), Value::Array(constants));
-        if !descriptions.is_empty() {
-            object.insert("$comment".into(), json!(descriptions.join(" ")));
-        }
+        object.insert("x-taplo".into(), json!({ "docs": { "enumValues": words } }));
     }
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::Deserialize;
 
+use super::names;
 use crate::data::OrderKind;
 use crate::eval::Slicing;
 use crate::freq::RopeDtype;
@@ -49,6 +50,7 @@ pub struct Spec {
 #[serde(default, deny_unknown_fields)]
 pub struct Experiment {
     /// Name of the experiment and of its folder under `results/`.
+    #[schemars(extend("pattern" = names::PATTERN))]
     pub name: Option<String>,
     /// What it is about.
     pub description: Option<String>,
@@ -129,6 +131,7 @@ pub struct Model {
 #[serde(default, deny_unknown_fields)]
 pub struct Data {
     /// A hub id, or `synthetic:stories`: a corpus that xp generates itself.
+    #[schemars(extend("if" = {"pattern": "^synthetic:[^{]*$"}, "then" = {"enum": ["synthetic:stories"]}))]
     pub dataset: Option<String>,
     /// Revision of the hub dataset. Default: "main".
     pub revision: Option<String>,
@@ -248,6 +251,7 @@ pub struct Eval {
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
     /// Name of the config and of its folder; may hold `{{ variables }}` of its sweep.
+    #[schemars(extend("pattern" = names::PATTERN))]
     pub name: Option<String>,
     /// A frequency expression: `geo(theta=500k)`; or one for each kind of layer:
     /// `{ local = "geo(theta=10k)", global = "nope()", pattern = "LLLG" }`. May hold
@@ -431,7 +435,8 @@ impl JsonSchema for Freq {
                 },
                 "pattern": {
                     "description": "Letters L and G, repeated over the layers: \"LLLG\".",
-                    "type": "string"
+                    "type": "string",
+                    "pattern": r"^[LG]+$|\{\{"
                 }
             },
             "required": ["local", "global", "pattern"],
@@ -503,7 +508,8 @@ impl JsonSchema for Transforms {
                 "properties": {
                     "name": {
                         "description": "What reports call the transform.",
-                        "type": "string"
+                        "type": "string",
+                        "minLength": 1
                     },
                     "freq": {
                         "description": "An expression with {trained} where the trained set stands.",

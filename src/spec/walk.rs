@@ -80,9 +80,7 @@ impl<'a> Walker<'a> {
             return Json::Null;
         }
         let types = types(schema);
-        let quoted_number = types.contains(&"string")
-            && schema.get("pattern").is_some()
-            && (types.contains(&"number") || types.contains(&"integer"));
+        let quoted_number = is_quoted_number(schema);
         match &node.value {
             Value::Table(entries) if types.contains(&"object") => {
                 self.table(node, entries, schema, path)
@@ -252,7 +250,7 @@ impl<'a> Walker<'a> {
     fn wrong_type(&mut self, node: &Node, schema: &Json, path: &Path) -> Json {
         let wanted: Vec<&str> = types(schema)
             .into_iter()
-            .filter(|&t| t != "string" || schema.get("pattern").is_none())
+            .filter(|&t| t != "string" || !is_quoted_number(schema))
             .map(|t| match t {
                 "object" => "a table",
                 "array" => "an array",
@@ -319,6 +317,14 @@ fn types(schema: &Json) -> Vec<&str> {
         Some(Json::Array(many)) => many.iter().filter_map(Json::as_str).collect(),
         _ => Vec::new(),
     }
+}
+
+/// Whether a string that stands there is a number in quotes.
+fn is_quoted_number(schema: &Json) -> bool {
+    let types = types(schema);
+    schema.get("pattern").is_some()
+        && types.contains(&"string")
+        && (types.contains(&"number") || types.contains(&"integer"))
 }
 
 /// Whether a string is one of the words that a quoted number's pattern allows (`"all"`).
@@ -392,6 +398,7 @@ mod tests {
             ("model = 3", "1:9", "spec::wrong-type", "a table"),
             ("[eval]\nchunks = \"any\"", "2:10", "spec::wrong-type", "whole number"),
             ("config = \"a\"", "1:10", "spec::wrong-type", "an array"),
+            ("[report.win]\nmin_seeds_better = 0.5", "2:20", "spec::wrong-type", "a string, not"),
         ] {
             let (at, found, message) = one(text);
             assert_eq!((at.as_str(), found), (format!("a.toml:{place}").as_str(), code), "{text}");
