@@ -32,6 +32,7 @@ DIRECTIVE = "#:schema ../schema/experiment.schema.json\n"
 
 # What a schema can judge of the findings of `xp check`.
 STRUCTURAL = {
+    "spec::bad-endpoint",
     "spec::bad-name",
     "spec::bad-pattern",
     "spec::duplicate-value",
