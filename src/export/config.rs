@@ -64,6 +64,12 @@ pub struct Config {
 /// [`Error::NoLength`] without a length.
 pub fn config(set: &FrequencySet, context: &Context) -> Result<Config, Error> {
     let serve_len = context.target_len.or(context.train_len).ok_or(Error::NoLength)?;
+    Ok(config_up_to(set, context, serve_len))
+}
+
+/// As [`config`], up to `serve_len` tokens whatever the lengths that the set was evaluated for.
+#[must_use]
+pub fn config_up_to(set: &FrequencySet, context: &Context, serve_len: u64) -> Config {
     let want = set.inv_freq_f32();
     let divided: Vec<f32> = want.iter().map(|w| 1.0 / divisor(*w)).collect();
     let by_division = Fidelity::of(&want, &divided);
@@ -95,7 +101,7 @@ pub fn config(set: &FrequencySet, context: &Context) -> Result<Config, Error> {
         ("max_position_embeddings".to_owned(), json!(serve_len)),
         ("xp_freq".to_owned(), provenance(set, context, form, fidelity)),
     ];
-    Ok(Config { form, keys: keys.into_iter().collect(), fidelity })
+    Config { form, keys: keys.into_iter().collect(), fidelity }
 }
 
 /// With what the set can be evaluated again, and what the libraries make of it.

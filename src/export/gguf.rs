@@ -29,11 +29,16 @@
 //! The rows of q and k must be permuted for llama.cpp's pairing of neighbouring dimensions, as
 //! the converter does for every Llama model.
 
+use std::io::Write;
+
 use serde_json::{Value, json};
 
 use super::fidelity::divisor;
+use super::gguf_file::{self, Tensor};
 use super::{Error, text};
 use crate::freq::FrequencySet;
+
+pub use super::gguf_file::Metadata;
 
 /// The name under which llama.cpp looks for the divisors.
 pub const TENSOR: &str = "rope_freqs.weight";
@@ -50,17 +55,6 @@ pub struct Table {
     pub metadata: Vec<(&'static str, Metadata)>,
     /// Largest |(1/P_k) / ω_k - 1| over the channels that turn, in f64.
     pub max_relative_error: f64,
-}
-
-/// A value of the metadata.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Metadata {
-    /// A number of dimensions.
-    U32(u32),
-    /// A real number.
-    F32(f32),
-    /// A text.
-    Text(String),
 }
 
 /// The table with which llama.cpp computes `set`.
@@ -100,7 +94,10 @@ impl Table {
             let value = match value {
                 Metadata::U32(value) => json!(value),
                 Metadata::F32(value) => text::number(*value),
+                Metadata::Bool(value) => json!(value),
                 Metadata::Text(value) => json!(value),
+                Metadata::Texts(values) => json!(values),
+                Metadata::I32s(values) => json!(values),
             };
             ((*key).to_owned(), value)
         });
@@ -112,48 +109,27 @@ impl Table {
         })
     }
 
-    /// The table as a GGUF file, version 3, little-endian, with nothing else in it.
+    /// The tensor's name and shape.
+    #[must_use]
+    pub fn tensor(&self) -> Tensor {
+        Tensor { name: TENSOR.to_owned(), shape: vec![self.factors.len() as u64] }
+    }
+
+    /// The tensor's values, little-endian.
+    #[must_use]
+    pub fn data(&self) -> Vec<u8> {
+        self.factors.iter().flat_map(|p| p.to_le_bytes()).collect()
+    }
+
+    /// The table as a GGUF file with nothing else in it.
     #[must_use]
     pub fn bytes(&self) -> Vec<u8> {
-        /// `general.alignment`, if the file does not say otherwise.
-        const ALIGN: usize = 32;
-        const F32: u32 = 0;
-        let mut out = b"GGUF".to_vec();
-        out.extend(3u32.to_le_bytes());
-        out.extend(1u64.to_le_bytes());
-        out.extend((self.metadata.len() as u64).to_le_bytes());
-        for (key, value) in &self.metadata {
-            push_text(&mut out, key);
-            match value {
-                Metadata::U32(value) => push_typed(&mut out, 4, &value.to_le_bytes()),
-                Metadata::F32(value) => push_typed(&mut out, 6, &value.to_le_bytes()),
-                Metadata::Text(value) => {
-                    push_typed(&mut out, 8, &[]);
-                    push_text(&mut out, value);
-                }
-            }
-        }
-        push_text(&mut out, TENSOR);
-        out.extend(1u32.to_le_bytes());
-        out.extend((self.factors.len() as u64).to_le_bytes());
-        out.extend(F32.to_le_bytes());
-        // The offset within the data, which begins at the next multiple of the alignment.
-        out.extend(0u64.to_le_bytes());
-        out.resize(out.len().next_multiple_of(ALIGN), 0);
-        out.extend(self.factors.iter().flat_map(|p| p.to_le_bytes()));
-        out.resize(out.len().next_multiple_of(ALIGN), 0);
+        let mut out = Vec::new();
+        let data = |_, out: &mut dyn Write| out.write_all(&self.data());
+        gguf_file::write(&mut out, &self.metadata, &[self.tensor()], data)
+            .expect("memory takes every byte, and the data are the tensor's");
         out
     }
-}
-
-fn push_text(out: &mut Vec<u8>, text: &str) {
-    out.extend((text.len() as u64).to_le_bytes());
-    out.extend(text.as_bytes());
-}
-
-fn push_typed(out: &mut Vec<u8>, kind: u32, value: &[u8]) {
-    out.extend(kind.to_le_bytes());
-    out.extend(value);
 }
 
 #[cfg(test)]

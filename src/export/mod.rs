@@ -4,6 +4,7 @@
 //! | --- | --- | --- |
 //! | [`config`] | Hugging Face transformers, vLLM | keys of config.json: `rope_parameters`, `max_position_embeddings` |
 //! | [`gguf`] | llama.cpp | the tensor `rope_freqs.weight` and its metadata, as JSON or as a GGUF file |
+//! | [`gguf_file`] | llama.cpp | the container: metadata and tensors |
 //! | [`npy`] | NumPy, and what reads its files | the frequencies |
 //!
 //! No software takes the frequencies ω themselves: the configurations have room for *divisors* of
@@ -18,6 +19,7 @@
 pub mod config;
 mod fidelity;
 pub mod gguf;
+pub mod gguf_file;
 pub mod npy;
 mod text;
 

@@ -60,7 +60,10 @@ impl Config {
     }
 
     /// Refuses shapes that no model has.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    ///
+    /// # Errors
+    /// [`Error::Shape`] with what would do.
+    pub fn check(&self) -> Result<(), Error> {
         let sizes = [
             ("layers", self.layers),
             ("hidden_size", self.hidden_size),

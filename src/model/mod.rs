@@ -5,6 +5,7 @@
 //! flat arena of f32 in the order of [`Layout`], under Hugging Face Llama names.
 
 mod config;
+mod heads;
 mod init;
 mod layout;
 mod memory;
@@ -13,6 +14,7 @@ mod transformer;
 mod workspace;
 
 pub use config::Config;
+pub use heads::HeadOrder;
 pub use init::init;
 pub use layout::{Layout, Tensor};
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]

@@ -74,7 +74,7 @@ pub fn resolved_keys(point: &Resolved) -> Vec<(&'static str, &'static str, Json)
         ("model", "norm_eps", json!(m.norm_eps)),
         ("model", "init_std", json!(m.init_std)),
         ("model", "tie_embeddings", json!(m.tie_embeddings)),
-        ("model", "init_from", json!(protocol.init_from)),
+        ("model", "init_from", json!(protocol.init_from.as_ref().map(|initial| &initial.path))),
         ("model", "rope_dtype", json!(point.rope_dtype)),
         ("data", "dataset", dataset),
         ("data", "revision", revision),

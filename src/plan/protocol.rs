@@ -1,8 +1,6 @@
 //! A protocol: everything that can change a number except the frequency set and the seed, and
 //! the ids that follow from it.
 
-use std::path::PathBuf;
-
 use serde_json::{Value as Json, json};
 
 use super::coverage::Coverage;
@@ -19,7 +17,7 @@ pub struct Protocol {
     /// The decoder.
     pub model: model::Config,
     /// Initial weights to start from instead of random ones.
-    pub init_from: Option<PathBuf>,
+    pub init_from: Option<train::Initial>,
     /// Text and tokenizer of both splits.
     pub data: data::Config,
     /// Training.
@@ -70,8 +68,10 @@ impl Protocol {
     /// A file that cannot be read.
     pub fn identify(&self, contents: &mut dyn Contents) -> Result<Identity, data::Error> {
         let mut model = serde_json::to_value(&self.model).expect("a plain struct is JSON");
-        let init_from = self.init_from.as_deref().map(|path| contents.file(path)).transpose()?;
-        model["init_from"] = json!(init_from);
+        model["init_from"] = match &self.init_from {
+            Some(initial) => weights_identity(&initial.files, contents)?,
+            None => Json::Null,
+        };
         let training = json!({
             "model": model,
             "data": contents.split(&self.data, SplitKind::Train)?,
@@ -85,6 +85,20 @@ impl Protocol {
         let evaluation = Coverage::of(&self.eval).of_part(&evaluation);
         Ok(Identity { training, evaluation })
     }
+}
+
+/// The hash of a file of weights; of several the hashes in ascending order, since what the shards
+/// of a checkpoint are called is no part of it.
+fn weights_identity(
+    files: &[std::path::PathBuf],
+    contents: &mut dyn Contents,
+) -> Result<Json, data::Error> {
+    let mut hashes = files.iter().map(|path| contents.file(path)).collect::<Result<Vec<_>, _>>()?;
+    hashes.sort_unstable();
+    Ok(match hashes.as_slice() {
+        [one] => json!(one),
+        several => json!(several),
+    })
 }
 
 impl Identity {

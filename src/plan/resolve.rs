@@ -12,7 +12,7 @@ use crate::results::{Guard, Rule, SeedShare, Swept, WinRule};
 use crate::spec::node::Node;
 use crate::spec::types::{Chunks, OneOrMany, Packing, Spec, Tokenizer};
 use crate::spec::{check, files, load};
-use crate::train::Precision;
+use crate::train::{Initial, Precision};
 use crate::{eval, model, train};
 
 use super::expand::PointDocument;
@@ -73,11 +73,8 @@ pub fn resolve(point: PointDocument, found: &mut Vec<Diagnostic>) -> Option<Reso
     let train = train_config(&spec);
     let mut eval = eval_config(&spec);
     let data = data_config(&document, &spec, found);
-    let init_from = spec.model.init_from.as_deref().and_then(|text| {
-        let node = document.at(&["model", "init_from"])?;
-        let path = load::resolve_path(node, text);
-        files::existing_file(node, &path, found).then_some(path)
-    });
+    let init_from = spec.model.init_from.as_deref();
+    let init_from = init_from.and_then(|text| initial(&document, text, model.as_ref(), found));
     let setting = freqs::Setting::new(&spec, model.as_ref(), train.as_ref(), eval.as_ref())?;
     let (configs, transforms) = freqs::configs(&document, &spec, &setting, found);
     if let Some(eval) = &mut eval {
@@ -89,6 +86,63 @@ pub fn resolve(point: PointDocument, found: &mut Vec<Diagnostic>) -> Option<Reso
     let protocol = Protocol { model, init_from, data, train, eval };
     let rope_dtype = spec.model.rope_dtype.unwrap_or_default();
     Some(Resolved { name, protocol, configs, rope_dtype, document, swept, config_swept })
+}
+
+/// The weights that a spec starts from, if they are there and of this model.
+fn initial(
+    document: &Node,
+    text: &str,
+    model: Option<&model::Config>,
+    found: &mut Vec<Diagnostic>,
+) -> Option<Initial> {
+    let node = document.at(&["model", "init_from"])?;
+    let path = load::resolve_path(node, text);
+    if !path.is_dir() && !files::existing_file(node, &path, found) {
+        return None;
+    }
+    let unfit = |label: String| {
+        Diagnostic::error("spec::init-from", "the model cannot start from these weights")
+            .at(node.place.clone(), label)
+    };
+    let initial = match Initial::find(&path) {
+        Ok(initial) => initial,
+        Err(error) => {
+            found.push(unfit(error.to_string()).help(
+                "name a safetensors file, or a folder with config.json and model.safetensors (or \
+                 its index and shards), as Hugging Face has a Llama model",
+            ));
+            return None;
+        }
+    };
+    // A model that is not one has its own findings.
+    let Some(model) = model.filter(|model| model.check().is_ok()) else { return Some(initial) };
+    match initial.misfits(model) {
+        Ok(misfits) if misfits.is_empty() => {}
+        Ok(misfits) => {
+            let keys: Vec<&str> = misfits.iter().map(|misfit| misfit.key).collect();
+            let mut finding = unfit(format!("its config.json differs in {}", keys.join(", ")));
+            for misfit in misfits {
+                let problem = format!("{}: {}", misfit.key, misfit.problem);
+                finding = match misfit.ours {
+                    Some(ours) => finding.at(document.place_of(&["model", ours]), problem),
+                    None => finding.help(problem),
+                };
+            }
+            found.push(finding);
+            return None;
+        }
+        Err(error) => {
+            found.push(unfit(error.to_string()));
+            return None;
+        }
+    }
+    match initial.check_tensors(model) {
+        Ok(()) => Some(initial),
+        Err(error) => {
+            found.push(unfit(error.to_string()));
+            None
+        }
+    }
 }
 
 fn to_usize(n: u64) -> Option<usize> {

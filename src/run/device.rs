@@ -5,7 +5,7 @@ use crate::model::{self, Layout, Rope, Ropes, Transformer};
 use crate::ops::{self, Backend};
 use crate::plan::{LayerSets, Protocol};
 use crate::train::checkpoint::Arena;
-use crate::train::{Precision, StepNumbers, Trainer, weights};
+use crate::train::{Precision, StepNumbers, Trainer};
 
 /// Why a device cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -183,8 +183,8 @@ impl Executor for Cpu {
 pub(super) fn initial(job: &Job<'_>) -> Result<Vec<f32>, Error> {
     let config = &job.protocol.model;
     match &job.protocol.init_from {
-        Some(path) => {
-            weights::load(path, &Layout::new(config)).map_err(|e| Error::Input(e.to_string()))
+        Some(initial) => {
+            initial.load(&Layout::new(config)).map_err(|e| Error::Input(e.to_string()))
         }
         None => Ok(model::init(config, job.seed)),
     }

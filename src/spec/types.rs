@@ -119,7 +119,9 @@ pub struct Model {
     pub init_std: Option<f64>,
     /// Whether the head is the embedding. Default: true.
     pub tie_embeddings: Option<bool>,
-    /// Start from these weights: a safetensors file with Hugging Face Llama names.
+    /// Start from these weights: a safetensors file with Hugging Face Llama names, or a Llama
+    /// checkpoint as Hugging Face has it: a folder with config.json and model.safetensors, or
+    /// model.safetensors.index.json with its shards.
     pub init_from: Option<String>,
     /// How frequencies are rounded to f32: once, or as the reciprocal of a rounded reciprocal,
     /// for sets that other software takes as periods. Default: "f32".

@@ -1,11 +1,11 @@
 //! Tensors on disk: safetensors files under Hugging Face Llama names.
 
-use std::fs::File;
-use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 
+use super::tensors::Tensors;
 use crate::fs;
 use crate::model::{Layout, Tensor};
 
@@ -34,9 +34,10 @@ pub enum Error {
 }
 
 /// Values moved at a time: no file is ever held whole beside the arenas.
-const PIECE: usize = 1 << 16;
-/// The largest header that the format allows.
-const MAX_HEADER: u64 = 100_000_000;
+pub(super) const PIECE: usize = 1 << 16;
+/// The text in a file's header that says that the rows of q and k are in another order than this
+/// crate's: `8 of 16` for [`crate::model::HeadOrder::halves`] of 16 channels of which 8 rotate.
+pub const ROTARY_KEY: &str = "xp_rotary_dim";
 
 /// Writes f32 tensors as a safetensors file: for each prefix the tensors of `layout` under that
 /// prefix, the same bytes for the same values. `read(i, offset, out)` copies `out.len()` values
@@ -48,6 +49,20 @@ pub fn write(
     out: &mut dyn Write,
     layout: &Layout,
     prefixes: &[&str],
+    read: impl FnMut(usize, usize, &mut [f32]) -> io::Result<()>,
+) -> io::Result<()> {
+    write_with(out, layout, prefixes, &[], read)
+}
+
+/// As [`write`], with texts in the header beside its format.
+///
+/// # Errors
+/// What `read` or the writer returns.
+pub fn write_with(
+    out: &mut dyn Write,
+    layout: &Layout,
+    prefixes: &[&str],
+    texts: &[(&str, &str)],
     mut read: impl FnMut(usize, usize, &mut [f32]) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut tensors: Vec<(String, usize, &Tensor)> = Vec::new();
@@ -66,7 +81,12 @@ pub fn write(
     // "pt" is what the Hugging Face libraries ask for before they load a file.
     let format = [("format".to_owned(), "pt".to_owned())].into();
     let metadata = Metadata::new(Some(format), infos.collect()).map_err(io::Error::other)?;
-    let mut header = serde_json::to_vec(&metadata)?;
+    // Through a value: the library's own map of texts has no fixed order.
+    let mut header = serde_json::to_value(&metadata)?;
+    for (key, text) in texts {
+        header["__metadata__"][key] = (*text).into();
+    }
+    let mut header = serde_json::to_vec(&header)?;
     header.resize(header.len().next_multiple_of(8), b' ');
     out.write_all(&(header.len() as u64).to_le_bytes())?;
     out.write_all(&header)?;
@@ -89,118 +109,8 @@ pub fn write(
 /// # Errors
 /// A file that cannot be read, is no safetensors file or holds other tensors.
 pub fn read(path: &Path, layout: &Layout, prefixes: &[&str]) -> Result<Vec<Vec<f32>>, Error> {
-    let failed = |source| fs::Error { action: "read", path: path.to_owned(), source };
-    let file = File::open(path).map_err(failed)?;
-    let len = file.metadata().map_err(failed)?.len();
-    let mut file = BufReader::new(file);
-    let (start, metadata) = read_header(&mut file, len)
-        .map_err(failed)?
-        .map_err(|reason| Error::Format { path: path.to_owned(), reason })?;
-    let mismatch = |problem| Error::Mismatch { path: path.to_owned(), problem };
-    let mut arenas = Vec::new();
-    let mut bytes = Vec::new();
-    for prefix in prefixes {
-        let mut arena = vec![0.0; layout.len()];
-        for tensor in &layout.tensors {
-            let name = format!("{prefix}{}", tensor.name);
-            let stored =
-                metadata.info(&name).ok_or_else(|| mismatch(format!("`{name}` is missing")))?;
-            if stored.shape != tensor.shape {
-                return Err(mismatch(format!(
-                    "`{name}` has shape {:?}, the model needs {:?}",
-                    stored.shape, tensor.shape
-                )));
-            }
-            let width = match stored.dtype {
-                Dtype::F32 => 4,
-                Dtype::F16 | Dtype::BF16 => 2,
-                other => {
-                    return Err(mismatch(format!(
-                        "`{name}` is {other:?}; f32, f16 and bf16 are read"
-                    )));
-                }
-            };
-            let offset = start + stored.data_offsets.0 as u64;
-            file.seek(SeekFrom::Start(offset)).map_err(failed)?;
-            for values in arena[tensor.range()].chunks_mut(PIECE) {
-                bytes.resize(values.len() * width, 0);
-                file.read_exact(&mut bytes).map_err(failed)?;
-                convert(stored.dtype, &bytes, values);
-            }
-        }
-        arenas.push(arena);
-    }
-    let names = metadata.offset_keys();
-    if names.len() != layout.tensors.len() * prefixes.len() {
-        let known = |name: &str| {
-            prefixes
-                .iter()
-                .any(|p| name.strip_prefix(p).is_some_and(|rest| layout.get(rest).is_some()))
-        };
-        let mut extra: Vec<_> = names.iter().filter(|n| !known(n)).collect();
-        extra.sort_unstable();
-        // A tied model may come with its head written out a second time.
-        extra.retain(|name| *name != "lm_head.weight" && !name.ends_with("rotary_emb.inv_freq"));
-        if let Some(name) = extra.first() {
-            return Err(mismatch(format!("`{name}` is no tensor of this model")));
-        }
-    }
-    Ok(arenas)
-}
-
-/// Where the data begin, and what the header of a file of `len` bytes says; inside, what is wrong
-/// with the format.
-fn read_header(file: &mut impl Read, len: u64) -> io::Result<Result<(u64, Metadata), String>> {
-    if len < 8 {
-        return Ok(Err(format!("it has {len} bytes, the header's length alone takes 8")));
-    }
-    let mut size = [0; 8];
-    file.read_exact(&mut size)?;
-    let size = u64::from_le_bytes(size);
-    if size > MAX_HEADER.min(len - 8) {
-        return Ok(Err(format!("its header claims {size} bytes, the file has {len}")));
-    }
-    let mut header = vec![0; size as usize];
-    file.read_exact(&mut header)?;
-    let metadata = match serde_json::from_slice::<Metadata>(&header) {
-        Ok(metadata) => metadata,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let wanted = 8 + size + metadata.data_len() as u64;
-    if wanted != len {
-        return Ok(Err(format!("its header describes {wanted} bytes, the file has {len}")));
-    }
-    Ok(Ok((8 + size, metadata)))
-}
-
-/// The values of `bytes` in a type that [`read`] has let pass.
-fn convert(dtype: Dtype, bytes: &[u8], out: &mut [f32]) {
-    if dtype == Dtype::F32 {
-        for (x, b) in out.iter_mut().zip(bytes.as_chunks::<4>().0) {
-            *x = f32::from_le_bytes(*b);
-        }
-        return;
-    }
-    for (x, b) in out.iter_mut().zip(bytes.as_chunks::<2>().0) {
-        let half = u16::from_le_bytes(*b);
-        *x = match dtype {
-            Dtype::BF16 => f32::from_bits(u32::from(half) << 16),
-            _ => f16_to_f32(half),
-        };
-    }
-}
-
-/// IEEE 754 half to single precision, exactly.
-fn f16_to_f32(bits: u16) -> f32 {
-    let sign = if bits & 0x8000 == 0 { 1.0 } else { -1.0 };
-    let exponent = i32::from(bits >> 10 & 0x1f);
-    let mantissa = f32::from(bits & 0x3ff);
-    sign * match exponent {
-        0 => mantissa * 2f32.powi(-24),
-        0x1f if mantissa == 0.0 => f32::INFINITY,
-        0x1f => f32::NAN,
-        _ => (1.0 + mantissa / 1024.0) * 2f32.powi(exponent - 15),
-    }
+    let mut tensors = Tensors::open(&[path.to_owned()], layout, prefixes)?;
+    (0..prefixes.len()).map(|set| tensors.arena(set)).collect()
 }
 
 /// Reads the weights of a model from a safetensors file with Hugging Face Llama names.
@@ -208,8 +118,15 @@ fn f16_to_f32(bits: u16) -> f32 {
 /// # Errors
 /// A file that cannot be read or does not fit.
 pub fn load(path: &Path, layout: &Layout) -> Result<Vec<f32>, Error> {
-    let mut arenas = read(path, layout, &[""])?;
-    Ok(arenas.pop().expect("one prefix, one arena"))
+    load_shards(&[path.to_owned()], layout)
+}
+
+/// As [`load`] from the shards of a checkpoint: each tensor is in one of the files.
+///
+/// # Errors
+/// A file that cannot be read, or files that do not fit together or the model.
+pub fn load_shards(paths: &[PathBuf], layout: &Layout) -> Result<Vec<f32>, Error> {
+    Tensors::open(paths, layout, &[""])?.arena(0)
 }
 
 /// Writes the weights of a model; `read(offset, out)` copies `out.len()` values of their arena.
@@ -299,16 +216,5 @@ mod tests {
         assert!(error(&[255; 64]).contains("not a safetensors file"));
         assert!(error(b"\x02\0\0\0\0\0\0\0[]").contains("not a safetensors file"));
         assert!(error(&bytes_of(&layout, &["", "x."])).contains("no tensor of this model"));
-    }
-
-    #[test]
-    fn half_precision_is_read_exactly() {
-        assert_eq!(f16_to_f32(0x3c00), 1.0);
-        assert_eq!(f16_to_f32(0xc000), -2.0);
-        assert_eq!(f16_to_f32(0x0001), 2f32.powi(-24));
-        assert_eq!(f16_to_f32(0x7c00), f32::INFINITY);
-        let mut out = [0.0];
-        convert(Dtype::BF16, &[0x80, 0x3f], &mut out);
-        assert_eq!(out, [1.0]);
     }
 }
