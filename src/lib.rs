@@ -3,6 +3,7 @@
 //! Data flows one way: [`spec`] → [`plan`] → [`run`] → [`results`] → [`report`].
 //! Leaves ([`freq`], [`data`], [`ops`], [`optim`], [`stats`], [`fs`], [`rng`]) import
 //! nothing above them; [`cli`] prints and exits and decides nothing.
+//! [`release`] passes a trained run on to other software.
 //! `ARCHITECTURE.md` has the map and the invariants.
 
 pub mod canonical;
@@ -18,6 +19,7 @@ pub mod ops;
 pub mod optim;
 pub mod plan;
 pub mod plot;
+pub mod release;
 pub mod report;
 pub mod results;
 pub mod rng;

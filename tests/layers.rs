@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// For each module, the modules of the crate that it may name.
-const MAY_USE: [(&str, &[&str]); 20] = [
+const MAY_USE: [(&str, &[&str]); 21] = [
     ("diag", &[]),
     ("canonical", &[]),
     ("fs", &[]),
@@ -37,6 +37,10 @@ const MAY_USE: [(&str, &[&str]); 20] = [
         ],
     ),
     (
+        "release",
+        &["canonical", "data", "export", "freq", "fs", "model", "report", "results", "train"],
+    ),
+    (
         "run",
         &["canonical", "data", "eval", "freq", "fs", "model", "ops", "plan", "results", "train"],
     ),
@@ -51,6 +55,7 @@ const MAY_USE: [(&str, &[&str]); 20] = [
             "fs",
             "plan",
             "plot",
+            "release",
             "report",
             "results",
             "run",

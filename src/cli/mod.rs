@@ -7,6 +7,7 @@ mod data;
 mod diff;
 mod doctor;
 pub mod exit;
+mod export;
 mod freq;
 mod import;
 mod plan;
@@ -56,6 +57,8 @@ enum Command {
     Freq(freq::FreqArgs),
     /// Bring in results measured elsewhere.
     Import(import::Args),
+    /// Write a trained run for other software: Hugging Face transformers, llama.cpp.
+    Export(export::Args),
     /// Fetch, tokenise, verify; nothing more (before going offline).
     Data(data::Args),
     /// Are two results the same experiment, within measured re-run noise?
@@ -102,6 +105,7 @@ pub fn main() -> u8 {
             }
         }
         Command::Import(args) => import::run(&args, &global),
+        Command::Export(args) => export::run(&args, &global),
         Command::Data(args) => data::run(&args, &global),
         Command::Align(args) => align::run(&args, &global),
         Command::Diff(args) => diff::run(&args, &global),

@@ -17,6 +17,7 @@
 //! | `format`, `read`, `lines`, `parquet` | the documents of one file |
 //! | `hub` | files of the hub: fetched, resumed, verified |
 //! | `tokenizer`, `bpe` | documents to ids; training a byte-level BPE |
+//! | `find_tokenizer` | the tokenizer of tokens that were made before |
 //! | `cache`, `entry`, `stream` | ids on disk: made once, verified, memory-mapped |
 //! | `archive` | tokens as one file, to another machine |
 //! | `overlap` | validation documents that are training documents too |
@@ -28,6 +29,7 @@ mod cache;
 mod config;
 mod entry;
 mod error;
+mod find_tokenizer;
 mod format;
 mod hub;
 mod identity;
@@ -45,6 +47,7 @@ pub use archive::{Imported, Moved, export, import};
 pub use cache::{Cache, NoProgress, Pins, Progress, TokenInfo, cached, prepare};
 pub use config::{Config, Packing, Source, Split, SplitKind, Tokenizer};
 pub use error::{Error, ErrorKind};
+pub use find_tokenizer::{FoundTokenizer, find_tokenizer};
 pub use identity::{ContentHashes, identity};
 pub use order::{Order, OrderKind};
 pub use overlap::{Overlap, overlap};

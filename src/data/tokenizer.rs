@@ -42,7 +42,10 @@ impl Encoder {
     }
 
     /// As [`Encoder::from_file`] from the file's content; `path` is for messages.
-    pub(crate) fn from_json(bytes: &[u8], path: &Path) -> Result<Self, Error> {
+    ///
+    /// # Errors
+    /// If it is no such file, or encodes at random.
+    pub fn from_json(bytes: &[u8], path: &Path) -> Result<Self, Error> {
         let fail = |reason: String| Error::Tokenizer { path: path.to_owned(), reason };
         let json: Value = serde_json::from_slice(bytes).map_err(|e| not_json(path, &e))?;
         if largest_id(&json).is_none() {

@@ -3,6 +3,8 @@
 //! Legend: n = rows * `seq_len` positions, d hidden size, a = heads * `head_dim`, f
 //! intermediate size, V vocabulary size.
 
+use std::ops::Range;
+
 use super::workspace::Workspace;
 use super::{Config, Layout, Rope, Ropes};
 use crate::ops::{
@@ -167,6 +169,55 @@ impl<B: Backend> Transformer<B> {
     /// As [`Transformer::forward_backward`].
     pub fn losses(&mut self, params: &B::Buf, tokens: &[u32]) -> Result<Vec<f32>, Error> {
         let n = tokens.len();
+        let head = self.head_shape();
+        let targets = targets(tokens, n);
+        let mut losses = None;
+        self.for_each_head_chunk(params, tokens, |backend, rows, normed, weight| {
+            if losses.is_none() {
+                losses = Some(backend.zeros(n, "activations of an evaluation")?);
+            }
+            let losses = losses.as_mut().expect("it was made");
+            let ids = backend.upload_tokens(&targets[rows.clone()])?;
+            let out = ViewMut::new(losses, rows.start, rows.len());
+            let shape = HeadShape { rows: rows.len(), ..head };
+            backend.cross_entropy(shape, normed, weight, &ids, out)
+        })?;
+        let losses = losses.expect("at least two tokens make a chunk");
+        let mut out = vec![0.0; n - 1];
+        self.backend.download(all(&losses, n - 1), &mut out)?;
+        Ok(out)
+    }
+
+    /// Logits of one sequence of L tokens, \[L, V\]: row p is the scores of all ids as the successor of
+    /// token p. Held whole on the host, so for looking into a model, not for evaluating it.
+    ///
+    /// # Errors
+    /// As [`Transformer::forward_backward`].
+    pub fn logits(&mut self, params: &B::Buf, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+        let (inputs, outputs) = (self.config.hidden_size, self.config.vocab_size);
+        let mut logits = Vec::new();
+        self.for_each_head_chunk(params, tokens, |backend, rows, normed, weight| {
+            let rows = rows.len();
+            let mut scores = backend.zeros(rows * outputs, "logits")?;
+            let shape = LinearShape { rows, inputs, outputs };
+            let out = all_mut(&mut scores, rows * outputs);
+            backend.linear(shape, normed, weight, out, Write::Set)?;
+            let done = logits.len();
+            logits.resize(done + rows * outputs, 0.0);
+            backend.download(all(&scores, rows * outputs), &mut logits[done..])
+        })?;
+        Ok(logits)
+    }
+
+    /// Runs one sequence through the blocks, and gives its normed last states to `head` a chunk of
+    /// positions at a time, with the head's weight.
+    fn for_each_head_chunk(
+        &mut self,
+        params: &B::Buf,
+        tokens: &[u32],
+        mut head: impl FnMut(&B, Range<usize>, View<'_, B::Buf>, View<'_, B::Buf>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let n = tokens.len();
         if n < 2 {
             return Err(Error::shape("the number of tokens", n, "at least 2"));
         }
@@ -184,7 +235,6 @@ impl<B: Backend> Transformer<B> {
         let (mut lse, mut rstd) = (wide(n * heads)?, wide(chunk)?);
         let mut normed = matrix(chunk * d)?;
         let (mut gate_up, mut hidden) = (matrix(chunk * 2 * f)?, matrix(chunk * f)?);
-        let mut losses = wide(n)?;
         let tables = self.tables.as_ref().expect("prepare_tables has made them");
         let param = |offset: usize, len: usize| View::new(params, offset, len);
         let weight = |offset: usize, len: usize| View::new(weights, offset, len);
@@ -236,7 +286,6 @@ impl<B: Backend> Transformer<B> {
                 backend.linear(shape, all(&hidden, c * f), w, out, Write::Add)?;
             }
         }
-        let targets = targets(tokens, n);
         // No longer than the head's own chunks, so that each is one multiply.
         let head_chunk = rows_per_chunk(self.config.vocab_size).min(chunk);
         for first in (0..n).step_by(head_chunk) {
@@ -245,16 +294,11 @@ impl<B: Backend> Transformer<B> {
             let gain = param(self.layout.final_norm, d);
             let out = all_mut(&mut normed, c * d);
             backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
-            let ids = backend.upload_tokens(&targets[first..first + c])?;
-            let shape = HeadShape { rows: c, ..self.head_shape() };
-            let w = weight(self.layout.head, vocabulary);
-            let out = ViewMut::new(&mut losses, first, c);
-            backend.cross_entropy(shape, all(&normed, c * d), w, &ids, out)?;
+            let weight = weight(self.layout.head, vocabulary);
+            head(backend, first..first + c, all(&normed, c * d), weight)?;
         }
-        let mut out = vec![0.0; n - 1];
-        backend.download(all(&losses, n - 1), &mut out)?;
         self.rounded = Some(rounded);
-        Ok(out)
+        Ok(())
     }
 
     /// The buffer that holds the parameters as matrix inputs, new or the former one.
