@@ -201,7 +201,7 @@ fn of_tokenizer(
         let id = id.as_u64().and_then(|id| usize::try_from(id).ok());
         let id = id.filter(|&id| id < vocab_size);
         let id = id.ok_or_else(|| format!("the id of `{text}` is past the model's vocabulary"))?;
-        tokens[id] = text.to_owned();
+        text.clone_into(&mut tokens[id]);
         types[id] = kind;
         Ok::<_, String>(())
     };

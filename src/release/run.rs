@@ -96,7 +96,7 @@ impl TrainedRun {
                 "the model in the lock.json of `{name}` cannot be read: {reason}"
             ))
         })?;
-        let run = Self { dir, place, attempt, record, point, target_len, model, lock, listing };
+        let run = Self { dir, place, attempt, record, lock, listing, point, target_len, model };
         if !run.dir.weights().is_file() {
             return Err(Error::Missing {
                 path: run.dir.weights(),
