@@ -76,7 +76,7 @@ fn what(out: &mut String, run: &TrainedRun, tokenizer: Option<&Tokenizer>) {
         out,
         "A decoder of {} parameters ({} layers, {} heads of {}, pre-norm, SwiGLU, rotary positions){trained} \
          at {} tokens of context. It is one run of an experiment that compares rotary frequency sets: config \
-         `{}`, seed {} of the declared {}.{again}\n",
+         `{}`, seed {} (declared: {}).{again}\n",
         model.num_parameters(),
         model.layers,
         model.heads,

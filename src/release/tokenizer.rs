@@ -24,8 +24,6 @@ pub struct Tokenizer {
     pub origin: String,
     /// The id of `<|endoftext|>`, if it has that token: what ends a text.
     pub end: Option<u64>,
-    /// Ids, that is the largest one plus one.
-    pub size: u64,
 }
 
 impl Tokenizer {
@@ -49,15 +47,15 @@ impl Tokenizer {
         let unusable = |problem: String| Error::Usage { path: path.to_owned(), problem };
         let json: Value = serde_json::from_slice(&found.json)
             .map_err(|error| unusable(format!("it is no tokenizer.json: {error}")))?;
-        let size = data::Encoder::from_json(&found.json, path)?.vocab_size().into();
-        if size > run.model.vocab_size as u64 {
+        let size = data::Encoder::from_json(&found.json, path)?.vocab_size();
+        if u64::from(size) > run.model.vocab_size as u64 {
             return Err(unusable(format!(
                 "it has {size} ids and the model {}: the run was trained with another",
                 run.model.vocab_size
             )));
         }
         let end = id_of(&json, END);
-        Ok(Some(Self { bytes: found.json, json, origin: found.origin, end, size }))
+        Ok(Some(Self { bytes: found.json, json, origin: found.origin, end }))
     }
 
     /// `tokenizer_config.json`: how transformers wraps the tokenizer for texts of up to `length`

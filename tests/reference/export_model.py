@@ -11,7 +11,8 @@ model of another shape with a trained tokenizer, and with one from a file if it 
 the folders in transformers and the files in llama.cpp; and compares logits and perplexities at two lengths with
 xp's. Fails if transformers' logits differ by more than 1e-5 or a perplexity by more than 1e-5 of it. Writes
 export/golden.json: what transformers computes for the weights that no step changes, which
-tests/export_model.rs holds xp against.
+tests/export_model.rs holds xp against. Also starts xp from checkpoints that transformers writes, in shards, in
+f32, bf16 and f16.
 """
 import ctypes, json, math, os, shutil, subprocess, sys, tempfile
 from pathlib import Path
@@ -174,6 +175,9 @@ class Llama:
         width = self.call("llama_vocab_n_tokens", ctypes.c_int32, pointer)(vocab)
         row = self.call("llama_get_logits_ith", ctypes.POINTER(ctypes.c_float), pointer, ctypes.c_int32)
         logits = np.array([row(context, i)[:width] for i in range(n)], dtype=np.float32)
+        # Type 0 is none: ids in, logits out.
+        if self.call("llama_vocab_type", ctypes.c_int32, pointer)(vocab) == 0:
+            return logits, None, None
         text = (HERE / "small/text.txt").read_bytes()[:200]
         encode = self.call(
             "llama_tokenize", ctypes.c_int32, pointer, ctypes.c_char_p, ctypes.c_int32,
@@ -238,6 +242,39 @@ def check_gguf(llama, run, transform, tokens, folder, named):
     return worst, without_factors, without_order
 
 
+def check_without_tokenizer(llama, run, tokens, folder):
+    path = folder / "none.gguf"
+    xp("export", run, "--to", "gguf", path, "--no-tokenizer")
+    given = tokens[:32]
+    logits, encoded, _ = llama.logits(path, given)
+    assert encoded is None and relative(logits, xp_logits(run, None, 32, given)) < 1e-5
+
+
+def check_init_from(tokens, folder):
+    """A checkpoint that transformers writes, in shards and in half precision, as a start: xp's logits of it."""
+    torch.manual_seed(3)
+    config = transformers.LlamaConfig(
+        vocab_size=256, hidden_size=48, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=4, head_dim=16,
+        intermediate_size=72, rms_norm_eps=1e-5, tie_word_embeddings=False, initializer_range=0.1,
+        rope_parameters={"rope_type": "default", "rope_theta": 500.0}, max_position_embeddings=128,
+    )
+    for dtype in (torch.float32, torch.bfloat16, torch.float16):
+        checkpoint = folder / f"from-{dtype}"
+        transformers.LlamaForCausalLM(config).to(dtype).save_pretrained(checkpoint, max_shard_size="40KB")
+        assert len(list(checkpoint.glob("*.safetensors"))) > 2 and (checkpoint / "model.safetensors.index.json").exists()
+        results = folder / f"results-{dtype}"
+        shape = "layers=3, hidden_size=48, heads=4, head_dim=16, intermediate_size=72, vocab_size=256, norm_eps=1e-5"
+        given = f"model={{{shape}, tie_embeddings=false, init_from='{checkpoint}'}}"
+        xp("run", SPEC, "--results", results, "-q", "--set", given, "--only", "geo")
+        model = AutoModelForCausalLM.from_pretrained(checkpoint, dtype=torch.float32)
+        with torch.no_grad():
+            theirs = model(torch.tensor([tokens[:128]])).logits[0].numpy()
+        ours = xp_logits(results / "export/geo/seed-0", None, 128, tokens[:128])
+        off = float(np.abs(ours - theirs).max())
+        assert off < 1e-5, off
+        print(f"init_from, {str(dtype):19} {np.abs(ours).max():6.2f}  {off:.1e}")
+
+
 def tokens_of(cache):
     """The tokens of both splits, which are the same text, as the cache has them."""
     [path] = cache.glob("tokens/*/tokens.bin")
@@ -274,6 +311,9 @@ def main():
                 print(f"{what:30} {size:6.2f}  {worst:.1e}  {off:.1e}     {llamas[0]:.1e}  {llamas[1]:.1e}     {llamas[2]:.1e}")
                 if name == "bpe":
                     assert result["fidelity"]["bit_exact"], result["fidelity"]
+                if name == "frozen" and (config, transform) == CASES[0]:
+                    check_without_tokenizer(llama, run, tokens, case)
+                    check_init_from(tokens, case)
                 if name == "frozen":
                     golden[what.removeprefix("frozen ")] = {"config_name": config, "transform": transform, **result}
     versions = {p.__name__: p.__version__ for p in (torch, transformers, np)}
