@@ -417,3 +417,60 @@ fn a_trained_tokenizer_goes_with_the_model() {
     ok(&lab.export("geo", "hf", "c", &["--no-tokenizer"]));
     assert!(!lab.path("c/tokenizer.json").exists() && lab.path("c/config.json").exists());
 }
+
+#[test]
+fn a_set_that_depends_on_the_length_is_the_one_for_the_longest_text() {
+    let lab = Lab { dir: tempfile::tempdir().expect("a temporary folder") };
+    let spec = reference().join("small/small.toml");
+    ok(&lab.xp(&["run", spec.to_str().unwrap(), "--results", "s", "-q", "--only", "geo_500"]));
+    let dynamic = "attn(dynamic_ntk(geo(theta=500), factor=2), scale=1.1)";
+    for length in ["64", "128"] {
+        let run = ["export", "s/small/geo_500/seed-0", "--to", "hf", length, "--json"];
+        let output = lab.xp(&[&run[..], &["--transform", "dynamic", "--length", length]].concat());
+        ok(&output);
+        let answer: Value = serde_json::from_slice(&output.stdout).expect("one object");
+        let context = ["--head-dim", "16", "--train-len", "32", "--target-len", "128"];
+        let freq = ["freq", dynamic, "--json", "--seq-len", length];
+        let set = lab.xp(&[&freq[..], &context].concat());
+        let set: Value = serde_json::from_slice(&set.stdout).expect("one object");
+        assert_eq!(answer["vec_id"], set["vec_id"]);
+        let config = lab.json(&format!("{length}/config.json"));
+        assert_eq!(config["rope_parameters"]["attention_factor"], 1.1);
+        assert_eq!(config["xp_freq"]["seq_len"].to_string(), length);
+        let note = format!("these are the ones for {length} tokens");
+        assert!(told(&output).contains(&note), "{}", told(&output));
+    }
+}
+
+#[test]
+fn a_run_of_a_sweep_and_a_further_attempt_have_their_own_protocol_and_place() {
+    let lab = Lab { dir: tempfile::tempdir().expect("a temporary folder") };
+    let base = reference().join("export/export.toml");
+    let text = format!(
+        "extends = '{}'\n[experiment]\nrepeats = 2\n[sweep.grid]\n\"model.norm_eps\" = [1e-6, 1e-3]\n",
+        base.display()
+    );
+    std::fs::write(lab.path("swept.toml"), text).unwrap();
+    ok(&lab.xp(&["run", "swept.toml", "--results", "r", "-q", "--only", "geo"]));
+    let points: Vec<_> = points_of(&lab.path("r/export"));
+    let [first, second] = points.as_slice() else { panic!("{points:?}") };
+    for (point, eps) in [(first, 1e-3), (second, 1e-6)] {
+        let run = point.join("geo/seed-0/attempt-2");
+        let name = eps.to_string();
+        ok(&lab.xp(&["export", run.to_str().unwrap(), "--to", "hf", &name]));
+        assert_eq!(lab.json(&format!("{name}/config.json"))["rms_norm_eps"], eps);
+        let card = std::fs::read_to_string(lab.path(&name).join("README.md")).unwrap();
+        assert!(card.contains("It is attempt 2 at the run"), "{card}");
+        let point = point.file_name().unwrap().to_str().unwrap().replace('_', "\\_");
+        assert!(card.contains(&format!("geo at {point}, seed 0")), "{card}");
+    }
+}
+
+/// The folders of a sweep's points.
+fn points_of(experiment: &Path) -> Vec<PathBuf> {
+    let entries =
+        std::fs::read_dir(experiment).expect("a folder").map(|entry| entry.unwrap().path());
+    let mut points: Vec<_> = entries.filter(|path| path.join("geo").is_dir()).collect();
+    points.sort();
+    points
+}

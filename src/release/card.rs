@@ -56,7 +56,8 @@ fn front_matter(run: &TrainedRun) -> String {
 
 fn what(out: &mut String, run: &TrainedRun, tokenizer: Option<&Tokenizer>) {
     let (record, model) = (&run.record, &run.model);
-    let point = record.point.as_ref().map(|point| format!(" at {point}")).unwrap_or_default();
+    let point = record.point.as_deref();
+    let point = point.map(|point| format!(" at {}", escape(point))).unwrap_or_default();
     let _ = writeln!(
         out,
         "# {}: {}{point}, seed {}\n",
@@ -70,7 +71,8 @@ fn what(out: &mut String, run: &TrainedRun, tokenizer: Option<&Tokenizer>) {
         String::new()
     };
     let trained = record.train.as_ref().map_or(String::new(), |train| {
-        format!(", trained for {} steps on {} tokens", train.steps, train.tokens)
+        let steps = if train.steps == 1 { "step" } else { "steps" };
+        format!(", trained for {} {steps} on {} tokens", train.steps, train.tokens)
     });
     let _ = writeln!(
         out,

@@ -54,7 +54,7 @@ pub fn write(
     write_with(out, layout, prefixes, &[], read)
 }
 
-/// As [`write`], with texts in the header beside its format.
+/// As [`write()`], with texts in the header beside its format.
 ///
 /// # Errors
 /// What `read` or the writer returns.
