@@ -89,6 +89,11 @@ fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     entries.map(read).collect()
 }
 
+fn sha256(bytes: &[u8]) -> String {
+    use sha2::Digest;
+    sha2::Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
@@ -109,6 +114,16 @@ fn transformers_has_the_logits_and_perplexities_of_xp() {
         ok(&lab.export(config, "hf", name, &named));
         assert_eq!(lab.json(&format!("{name}/config.json")), case["config"], "{name}");
         let record = lab.json(&format!("r/export/{config}/seed-0/run.json"));
+        let file = format!("{name}.gguf");
+        ok(&lab.export(config, "gguf", &file, &named));
+        let mut bytes = std::fs::read(lab.path(&file)).expect("a file");
+        for id in ["train_id", "protocol"] {
+            let id = record[id].as_str().expect("an id").as_bytes();
+            let at =
+                bytes.windows(id.len()).position(|part| part == id).expect("it is in the file");
+            bytes[at..at + id.len()].fill(b'0');
+        }
+        assert_eq!(sha256(&bytes), case["gguf_sha256"], "{name}: not the file llama.cpp had");
         let held = match transform {
             None => &record["eval"],
             Some(_) => record["transforms"].as_object().unwrap().values().next().unwrap(),

@@ -10,11 +10,11 @@ Carries out export/export.toml (weights that no step changes), the same with ten
 model of another shape with a trained tokenizer, and with one from a file if it is named; exports each config, as trained and under its transform; loads
 the folders in transformers and the files in llama.cpp; and compares logits and perplexities at two lengths with
 xp's. Fails if transformers' logits differ by more than 1e-5 or a perplexity by more than 1e-5 of it. Writes
-export/golden.json: what transformers computes for the weights that no step changes, which
-tests/export_model.rs holds xp against. Also starts xp from checkpoints that transformers writes, in shards, in
+export/golden.json: what transformers computes for the weights that no step changes, and the hash of the file
+that llama.cpp was held against, which tests/export_model.rs holds xp against. Also starts xp from checkpoints that transformers writes, in shards, in
 f32, bf16 and f16.
 """
-import ctypes, json, math, os, shutil, subprocess, sys, tempfile
+import ctypes, hashlib, json, math, os, shutil, subprocess, sys, tempfile
 from pathlib import Path
 
 import gguf, numpy as np, torch, transformers, xllamacpp
@@ -96,6 +96,18 @@ def check_hf(run, transform, tokens, folder, named, end):
     rope = model.model.rotary_emb
     scale = 0.1 * math.log(4) + 1 if transform else 1.0
     assert abs(rope.attention_scaling - scale) < 1e-12, rope.attention_scaling
+    if not transform:
+        said_of = json.loads((folder / "hf/config.json").read_text())["xp_freq"]
+        ours = np.array(record["freq"]["inv_freq"])
+        recip = said_of.get("rope_dtype") == "f32-recip"
+        ours = np.float32(1) / (1 / ours).astype(np.float32) if recip else ours.astype(np.float32)
+        theirs = rope.inv_freq.numpy()
+        assert not theirs[len(ours):].any()
+        ulp = np.abs(ours.view(np.int32).astype(np.int64) - theirs[:len(ours)].view(np.int32))
+        # The powers of a plain geo are torch's own, which are right to a unit.
+        plain = model.config.rope_parameters["rope_type"] == "default"
+        assert plain or (said_of["channels_off"], said_of["max_ulp"]) == ((ulp > 0).sum(), ulp.max()), (said_of, ulp)
+        assert ulp.max() <= said_of["max_ulp"] + plain
     result = {"fidelity": said["fidelity"], "config": json.loads((folder / "hf/config.json").read_text())}
     result["logits"], result["perplexity"], worst = {}, {}, 0.0
     with torch.no_grad():
@@ -215,6 +227,9 @@ def check_gguf(llama, run, transform, tokens, folder, named):
         assert np.array_equal(factors, theirs)
     scale = fields.get("llama.rope.scaling.attn_factor", 1.0)
     assert scale == (np.float32(0.1 * math.log(4) + 1) if transform else 1.0), scale
+    # The file whatever the ids of its run are.
+    for name in ("train_id", "protocol"):
+        first = first.replace(record[name].encode(), b"0" * 32)
     worst = 0.0
     for length in LENGTHS:
         given = tokens[:length]
@@ -239,7 +254,7 @@ def check_gguf(llama, run, transform, tokens, folder, named):
     unpermuted = np.concatenate([heads[:, ::2], heads[:, 1::2]], 1).reshape(q.shape)
     without_order = spoiled("blk.0.attn_q.weight", unpermuted)
     assert worst < 1e-5 and min(without_factors, without_order) > 300 * worst, (worst, without_factors, without_order)
-    return worst, without_factors, without_order
+    return worst, without_factors, without_order, hashlib.sha256(first).hexdigest()
 
 
 def check_without_tokenizer(llama, run, tokens, folder):
@@ -315,7 +330,9 @@ def main():
                     check_without_tokenizer(llama, run, tokens, case)
                     check_init_from(tokens, case)
                 if name == "frozen":
-                    golden[what.removeprefix("frozen ")] = {"config_name": config, "transform": transform, **result}
+                    golden[what.removeprefix("frozen ")] = {
+                        "config_name": config, "transform": transform, "gguf_sha256": llamas[3], **result,
+                    }
     versions = {p.__name__: p.__version__ for p in (torch, transformers, np)}
     head = {"made_by": "tests/reference/export_model.py", "versions": versions, "kept": KEPT}
     lines = ",\n".join(f" {json.dumps(name)}: {json.dumps(case)}" for name, case in golden.items())
