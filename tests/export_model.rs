@@ -38,7 +38,8 @@ impl Lab {
 
     fn xp(&self, args: &[&str]) -> Output {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xp"));
-        command.args(args).env("XP_CACHE", self.path("cache")).env_remove("HF_HOME");
+        command.args(args).env("XP_CACHE", self.path("cache"));
+        command.env("HF_HUB_CACHE", self.path("hub")).env("HF_HUB_OFFLINE", "1");
         command.current_dir(self.dir.path()).output().expect("xp runs")
     }
 
@@ -431,6 +432,49 @@ fn a_trained_tokenizer_goes_with_the_model() {
     assert_eq!(files(&lab.path("a"))["tokenizer.json"], files(&lab.path("b"))["tokenizer.json"]);
     ok(&lab.export("geo", "hf", "c", &["--no-tokenizer"]));
     assert!(!lab.path("c/tokenizer.json").exists() && lab.path("c/config.json").exists());
+}
+
+#[test]
+fn a_tokenizer_of_the_hub_is_the_commit_that_was_trained_with() {
+    let lab = Lab::new(&[]);
+    ok(&lab.export("geo", "hf", "bytes", &[]));
+    let mut tokenizer = lab.json("bytes/tokenizer.json");
+    let end = json!({
+        "id": 256, "content": "<|endoftext|>", "single_word": false, "lstrip": false,
+        "rstrip": false, "normalized": false, "special": true,
+    });
+    tokenizer["added_tokens"] = json!([end]);
+    let repo = lab.path("hub/models--some--model");
+    let put = |commit: &str, content: &str| {
+        let folder = repo.join("snapshots").join(commit);
+        std::fs::create_dir_all(&folder).unwrap();
+        std::fs::create_dir_all(repo.join("refs")).unwrap();
+        std::fs::write(folder.join("tokenizer.json"), content).unwrap();
+        std::fs::write(repo.join("refs/main"), commit).unwrap();
+    };
+    put("c0ffee", &tokenizer.to_string());
+    let model = "model={layers=1, hidden_size=16, heads=2, intermediate_size=24, vocab_size=264}";
+    lab.run("hub-run", &[model, "data.tokenizer='some/model'"]);
+    let export = |to: &str, destination: &str| {
+        let run = "hub-run/export/geo/seed-0";
+        ok(&lab.xp(&["export", run, "--to", to, destination]));
+    };
+    export("hf", "a");
+    put("decade", "{}");
+    export("hf", "b");
+    assert_eq!(files(&lab.path("a")), files(&lab.path("b")));
+    assert_eq!(files(&lab.path("a"))["tokenizer.json"], tokenizer.to_string().into_bytes());
+    for name in ["a/config.json", "a/generation_config.json"] {
+        assert_eq!(
+            (&lab.json(name)["eos_token_id"], &lab.json(name)["bos_token_id"]),
+            (&json!(256), &json!(256))
+        );
+    }
+    assert!(lab.json("a/config.json")["pad_token_id"].is_null());
+    assert_eq!(lab.json("a/tokenizer_config.json")["eos_token"], "<|endoftext|>");
+    let card = std::fs::read_to_string(lab.path("a/README.md")).unwrap();
+    assert!(card.contains("some/model of the hub, commit c0ffee"), "{card}");
+    export("gguf", "a.gguf");
 }
 
 #[test]

@@ -6,8 +6,9 @@
 //!
 //! The converter from Hugging Face does not write this tensor: for `LlamaForCausalLM` with type
 //! `longrope` it writes the type and drops the factors, and the model that llama.cpp then loads
-//! without complaint has other frequencies. The table has to be added to the model's GGUF file.
-//! With the Python package `gguf`, from the file that [`Table::bytes`] makes (`set.gguf`):
+//! without complaint has other frequencies. `xp export RUN --to gguf` writes a whole file with the
+//! table in it; to the GGUF file of a model from elsewhere the table has to be added. With the Python
+//! package `gguf`, from the file that [`Table::bytes`] makes (`set.gguf`):
 //!
 //! ```python
 //! from gguf import GGUFReader, GGUFWriter, GGUFValueType

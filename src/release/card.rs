@@ -29,7 +29,7 @@ pub(super) fn card(
     let mut out = front_matter(run);
     what(&mut out, run, tokenizer);
     frequencies(&mut out, chosen, fidelity);
-    usage(&mut out, notes);
+    usage(&mut out, tokenizer.is_some(), notes);
     let experiment = report.experiments.first();
     let section = experiment.and_then(|experiment| {
         experiment.sections.iter().find(|section| section.point == run.record.point)
@@ -133,12 +133,17 @@ fn frequencies(out: &mut String, chosen: &Chosen, fidelity: &str) {
     }
 }
 
-fn usage(out: &mut String, notes: &[String]) {
-    out.push_str(
-        "## Use\n\n```python\nfrom transformers import AutoModelForCausalLM\n\n\
-         model = AutoModelForCausalLM.from_pretrained(FOLDER)\n```\n\n\
-         For another precision give `dtype=` to `from_pretrained`; `model.half()` or `model.to(dtype)` after \
-         loading rounds the rotary frequencies too.\n\n",
+fn usage(out: &mut String, with_tokenizer: bool, notes: &[String]) {
+    let (also, tokenizer) = match with_tokenizer {
+        true => (", AutoTokenizer", "tokenizer = AutoTokenizer.from_pretrained(FOLDER)\n"),
+        false => ("", ""),
+    };
+    let _ = writeln!(
+        out,
+        "## Use\n\n```python\nfrom transformers import AutoModelForCausalLM{also}\n\n\
+         model = AutoModelForCausalLM.from_pretrained(FOLDER)\n{tokenizer}```\n\n\
+         For another precision give `dtype=` to `from_pretrained`; `model.half()` or `model.to(dtype)` \
+         after loading rounds the rotary frequencies too.\n"
     );
     for note in notes {
         let _ = writeln!(out, "Note: {}.\n", escape(note));

@@ -74,7 +74,7 @@ impl Chosen {
         if set.inv_freq.len() < channels && set.attention_scale != 1.0 {
             return Err(run.usage(format!(
                 "{} of {} dimensions of a head rotate, with an attention scale of {}, which the others do \
-                 not have; other software scales whole heads, so that this model cannot be said to it",
+                 not have; other software scales whole heads and cannot express this model",
                 self.rotary_dim(),
                 set.head_dim,
                 set.attention_scale
