@@ -11,7 +11,7 @@ model of another shape with a trained tokenizer, and with one from a file if it 
 the folders in transformers and the files in llama.cpp; and compares logits and perplexities at two lengths with
 xp's. Fails if transformers' logits differ by more than 1e-5 or a perplexity by more than 1e-5 of it. Writes
 export/golden.json: what transformers computes for the weights that no step changes, and the hash of the file
-that llama.cpp was held against, which tests/export_model.rs holds xp against. Also starts xp from checkpoints that transformers writes, in shards, in
+that llama.cpp was held against, which tests/export_model holds xp against. Also starts xp from checkpoints that transformers writes, in shards, in
 f32, bf16 and f16.
 """
 import ctypes, hashlib, json, math, os, shutil, subprocess, sys, tempfile
