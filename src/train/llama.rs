@@ -95,20 +95,36 @@ impl Initial {
     /// # Errors
     /// A config.json that cannot be read.
     pub fn misfits(&self, model: &Config) -> Result<Vec<Misfit>, Error> {
-        let Some(path) = &self.config else { return Ok(Vec::new()) };
+        Ok(self.keys()?.map_or(Vec::new(), |keys| misfits(&keys, model)))
+    }
+
+    /// The keys of config.json, if there is one.
+    fn keys(&self) -> Result<Option<Map<String, Value>>, Error> {
+        let Some(path) = &self.config else { return Ok(None) };
         let not = |reason: String| Error::NotACheckpoint { path: path.clone(), reason };
         let value: Value = serde_json::from_slice(&fs::read(path)?)
             .map_err(|error| not(format!("its config.json is not JSON: {error}")))?;
         let Value::Object(keys) = value else { return Err(not("it is no JSON object".into())) };
-        Ok(misfits(&keys, model))
+        Ok(Some(keys))
     }
 
     /// Holds names and shapes against the model, by the files' headers alone.
     ///
     /// # Errors
-    /// A file that cannot be read, or that does not hold the model's tensors.
+    /// A file that cannot be read, or that does not hold the model's tensors; an export of a run in
+    /// which a part of a head rotates, if other software has written the weights again since: the
+    /// order of their rows is then no longer known.
     pub fn check_tensors(&self, model: &Config) -> Result<(), Error> {
-        Tensors::open(&self.files, &Layout::new(model), &[""])?;
+        let layout = Layout::new(model);
+        let tensors = Tensors::open(&self.files, &layout, &[""])?;
+        let exported = self.keys()?.is_some_and(|keys| !keys_rotary_dim(&keys).is_null());
+        if exported && !tensors.are_rearranged() {
+            let reason = "it was exported with the rows of q and k rearranged (xp_freq.rotary_dim in its \
+                          config.json), and its weights were saved again by software that does not say \
+                          so; start from the run's own weights.safetensors, or from the export as it was"
+                .to_owned();
+            return Err(Error::NotACheckpoint { path: self.path.clone(), reason });
+        }
         Ok(())
     }
 
@@ -119,6 +135,12 @@ impl Initial {
     pub fn load(&self, layout: &Layout) -> Result<Vec<f32>, weights::Error> {
         weights::load_shards(&self.files, layout)
     }
+}
+
+/// Of how many dimensions of a head `xp export` says that they rotate, where it is not all; null if it
+/// says nothing.
+fn keys_rotary_dim(keys: &Map<String, Value>) -> &Value {
+    keys.get("xp_freq").map_or(&Value::Null, |freq| &freq["rotary_dim"])
 }
 
 /// The files that an index names, each once, by name.

@@ -79,6 +79,13 @@ impl<'a> Tensors<'a> {
         Ok(Self { layout, files, places, bytes: Vec::new() })
     }
 
+    /// Whether a file says that the rows of its q and k are in another order than this crate's, which
+    /// is undone when they are read.
+    #[must_use]
+    pub fn are_rearranged(&self) -> bool {
+        self.files.iter().any(|file| file.order.is_some())
+    }
+
     /// Copies values of the layout's arena under the prefix of that index, from `first` on; they
     /// may be of several tensors.
     ///
