@@ -1,7 +1,5 @@
 //! The tokenizer of tokens that were made before, for whoever passes a trained model on.
 
-use std::path::Path;
-
 use serde_json::{Map, Value, json};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
 
@@ -31,25 +29,28 @@ pub struct FoundTokenizer {
 pub fn find_tokenizer(identity: &Value, cache: &Cache) -> Result<Option<FoundTokenizer>, Error> {
     let tokenizer = &identity["tokenizer"];
     let found = |json: Vec<u8>, origin: String| Ok(Some(FoundTokenizer { json, origin }));
+    // What the revisions meant when the tokens were made.
+    let facts = || {
+        let tokens = Entry::new(cache.root(), "tokens", "tokens.bin", identity.clone());
+        Ok::<_, Error>(tokens.facts::<TokenFacts>()?.map(|(facts, _)| facts))
+    };
     if tokenizer == "bytes" {
         return found(bytes_tokenizer(), "the bytes of the text".to_owned());
     }
     if let (Some(id), Some(revision)) = (tokenizer["hub"].as_str(), tokenizer["revision"].as_str())
     {
-        let tokens = Entry::new(cache.root(), "tokens", "tokens.bin", identity.clone());
-        let facts = tokens.facts::<TokenFacts>()?;
-        let commit = facts.and_then(|(facts, _)| facts.tokenizer_revision);
+        let commit = facts()?.and_then(|facts| facts.tokenizer_revision);
         let revision = commit.as_deref().unwrap_or(revision);
-        return match Hub::from_env()?.cached_tokenizer(id, revision)? {
-            Some(file) => {
-                let origin = format!("{id} of the hub, commit {}", file.commit);
-                found(fs::read(&file.path)?, origin)
+        let hub = Hub::from_env(cache.root(), &[])?;
+        return match hub.cached_tokenizer(id, revision)? {
+            Some((path, commit)) => {
+                found(fs::read(&path)?, format!("{id} of the hub, commit {commit}"))
             }
             None => Ok(None),
         };
     }
     if let Some(hash) = tokenizer["file"].as_str() {
-        let path = copy_of_file(cache.root(), hash);
+        let path = cache.tokenizer_copy(hash);
         if !path.is_file() {
             return Ok(None);
         }
@@ -61,7 +62,14 @@ pub fn find_tokenizer(identity: &Value, cache: &Cache) -> Result<Option<FoundTok
         return found(json, format!("the file of blake3 {hash}"));
     }
     if let Some(size) = tokenizer["train_bpe"].as_u64() {
-        let entry = Entry::new(cache.root(), "tokenizers", "tokenizer.json", tokenizer.clone());
+        // One that was trained on hub text is one of the commit's.
+        let mut tokenizer = tokenizer.clone();
+        if let Some(commit) = facts()?.and_then(|facts| facts.revision)
+            && tokenizer["text"]["hub"].is_string()
+        {
+            tokenizer["text"]["revision"] = json!(commit);
+        }
+        let entry = cache.trained_tokenizer(tokenizer);
         if entry.facts::<Value>()?.is_none() {
             return Ok(None);
         }
@@ -78,11 +86,6 @@ pub fn find_tokenizer(identity: &Value, cache: &Cache) -> Result<Option<FoundTok
         what: format!("{tokenizer} is no tokenizer that this xp knows"),
         remedy: "use the xp that made the tokens".to_owned(),
     })
-}
-
-/// Where the cache keeps a copy of a `tokenizer.json` that a spec names by its path.
-fn copy_of_file(root: &Path, hash: &str) -> std::path::PathBuf {
-    root.join("tokenizers").join("files").join(format!("{hash}.json"))
 }
 
 /// A `tokenizer.json` whose ids are the UTF-8 bytes: byte-level BPE without a merge, its alphabet
@@ -130,8 +133,11 @@ fn byte_alphabet() -> Vec<char> {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::data::Encoder;
+    use crate::data::entry::Made;
 
     #[test]
     fn the_tokenizer_of_bytes_gives_the_bytes_and_takes_them_back() {
@@ -153,7 +159,7 @@ mod tests {
         let hash = blake3::hash(b"content").to_hex().to_string();
         let identity = json!({"tokenizer": {"file": hash}});
         assert_eq!(find_tokenizer(&identity, &cache).unwrap(), None);
-        let path = copy_of_file(dir.path(), &hash);
+        let path = cache.tokenizer_copy(&hash);
         fs::write_atomic(&path, b"content").unwrap();
         let found = find_tokenizer(&identity, &cache).unwrap().unwrap();
         assert_eq!(found.json, b"content");
@@ -172,7 +178,7 @@ mod tests {
         entry
             .get_or_make(|file| {
                 file.write_all(b"trained").unwrap();
-                Ok(Value::Null)
+                Ok(Made::alone(Value::Null))
             })
             .unwrap();
         assert_eq!(find_tokenizer(&identity, &cache).unwrap().unwrap().json, b"trained");

@@ -106,7 +106,7 @@ pub fn tokenizer_vocab_size(tokenizer: &Tokenizer) -> Result<Option<u32>, Error>
         Tokenizer::Hub { id, revision } => {
             let hub = Hub::from_env(Cache::from_env()?.root(), &[])?;
             match hub.cached_tokenizer(id, revision)? {
-                Some(path) => path,
+                Some((path, _)) => path,
                 None => return Ok(None),
             }
         }

@@ -57,7 +57,7 @@ impl Error {
             | Self::Weights(train::weights::Error::File(_)) => ErrorKind::Environment,
             Self::Data(error) => match error.kind() {
                 data::ErrorKind::Input => ErrorKind::Usage,
-                data::ErrorKind::Environment => ErrorKind::Environment,
+                data::ErrorKind::Environment | data::ErrorKind::Stopped => ErrorKind::Environment,
                 data::ErrorKind::Integrity => ErrorKind::Integrity,
             },
             Self::Usage { .. } => ErrorKind::Usage,

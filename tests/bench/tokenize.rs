@@ -44,9 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
             // Tokens are made anew; a trained tokenizer is part of what is timed.
             let cache = Cache::at(tempfile::tempdir_in(scratch.path())?.keep());
             let start = Instant::now();
-            let prepare = || {
-                data::prepare(&config, SplitKind::Train, &cache, &Pins::default(), &NoProgress)
-            };
+            let prepare =
+                || data::prepare(&config, SplitKind::Train, &cache, &Pins::default(), &NoProgress);
             let stream = prepare()?;
             let made_s = start.elapsed().as_secs_f64();
             let start = Instant::now();

@@ -193,16 +193,16 @@ impl Hub {
         Ok(file)
     }
 
-    /// The `tokenizer.json` of a model repository if it is in the cache folder.
+    /// The `tokenizer.json` of a model repository if it is in the cache folder, and its commit.
     pub(crate) fn cached_tokenizer(
         &self,
         id: &str,
         revision: &str,
-    ) -> Result<Option<PathBuf>, Error> {
+    ) -> Result<Option<(PathBuf, String)>, Error> {
         let repo = Repo::new(Kind::Model, id, revision)?;
         Ok(self.commit_here(&repo).and_then(|commit| {
             let path = self.snapshot(&repo, &commit).join(TOKENIZER);
-            path.is_file().then_some(path)
+            path.is_file().then_some((path, commit))
         }))
     }
 
