@@ -12,6 +12,7 @@ mod listing;
 mod lock;
 mod record;
 pub mod store;
+pub mod tensorboard;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -4,11 +4,12 @@ use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use super::board::{Board, StepScalars};
 use super::evaluate::{Outcome, evaluate};
 use super::executor::{Executor, Job, Start};
 use super::interpret::RunObserver;
 use super::lanes::Lane;
-use super::provenance::Log;
+use super::provenance::{Log, Work};
 use super::state::{Inspection, State};
 use super::streams::Streams;
 use super::{Error, executor};
@@ -66,6 +67,8 @@ pub struct Context<'a> {
     pub checkpoints: CheckpointPolicy,
     /// Whether the final weights stay.
     pub keep_weights: bool,
+    /// Whether TensorBoard's events are written.
+    pub tensorboard: bool,
     /// Whether to go on from a checkpoint of another device class.
     pub force: bool,
     /// The threads that it has.
@@ -147,8 +150,9 @@ fn train(
         None => (0, Start::Fresh(initial)),
     };
     let mut session = executor.train(&job, start)?;
-    let mut log = Log::begin(dir, &owner.device_class, share(context), from, logged)?;
+    let mut log = Log::begin(dir, &owner.device_class, work(context), from, logged)?;
     let mut train_log = TrainLog::open(dir, from)?;
+    let mut board = Board::open(dir, context.tensorboard, from)?;
     observer.training(from, context.steps);
 
     let protocol = &context.run.point.resolved.protocol.train;
@@ -163,7 +167,8 @@ fn train(
         let began = Instant::now();
         read_batch(context.run, tokens, &order, step, &mut batch);
         let numbers = context.lane.run(|| session.step(&batch))?;
-        durations.push(began.elapsed());
+        let took = began.elapsed();
+        durations.push(took);
         let finite = |x: f64| x.is_finite().then_some(x);
         let line = Step {
             step,
@@ -173,8 +178,16 @@ fn train(
         };
         train_log.append(&line)?;
         last_loss = line.loss;
-        observer.step(&line, context.steps, protocol.tokens(1), began.elapsed());
+        board.step(StepScalars {
+            step,
+            loss: numbers.loss,
+            lr: numbers.lr,
+            grad_norm: numbers.grad_norm,
+            tokens_per_s: protocol.tokens(1) as f64 / took.as_secs_f64().max(1e-9),
+        })?;
+        observer.step(&line, context.steps, protocol.tokens(1), took);
         if line.loss.is_none() || line.grad_norm.is_none() {
+            board.flush()?;
             log.error(format!("diverged at step {step}: the loss or the gradient is not finite"));
             return diverged(context, step, init, &train_log, log);
         }
@@ -192,11 +205,13 @@ fn train(
             last_checkpoint = Instant::now();
         }
         if stopping && done < context.steps {
+            board.flush()?;
             log.speed(&context.run.point.resolved.protocol, &mut durations);
             log.end(done, "interrupted")?;
             return Ok(Ending::Interrupted { step: done });
         }
     }
+    board.flush()?;
     // A run resumed after its last step has no step of its own to take the loss from.
     let last_loss = match last_loss {
         Some(loss) => Some(loss),
@@ -219,7 +234,7 @@ fn train(
     let held = inspection.record.as_ref().and_then(|record| record.evaluation.as_ref());
     let outcome = Outcome { training, data: data_identity(context) };
     let mut session = session.finish();
-    if !evaluate(context, held, &outcome, session.as_mut(), observer)? {
+    if !evaluate(context, held, &outcome, session.as_mut(), &mut board, observer)? {
         log.end(context.steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: context.steps });
     }
@@ -229,9 +244,14 @@ fn train(
     Ok(Ending::Done)
 }
 
-/// Threads of a run at its beginning, and runs that may be at work side by side.
-fn share(context: &Context<'_>) -> (usize, usize) {
-    (context.lane.threads(), context.jobs)
+/// What provenance says of the work.
+fn work(context: &Context<'_>) -> Work {
+    Work {
+        threads: context.lane.threads(),
+        jobs: context.jobs,
+        steps: context.steps,
+        tokens_per_step: context.run.point.resolved.protocol.train.tokens(1),
+    }
 }
 
 /// blake3 of weights as f32, little-endian: what two machines compare before any arithmetic.
@@ -340,7 +360,8 @@ fn evaluate_only(
     let weights = weights::load(&weights_of, &layout)
         .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
     let steps = record.train.as_ref().map_or(context.steps, |t| t.steps);
-    let mut log = Log::begin(dir, &executor.device_class(), share(context), steps, steps)?;
+    let mut log = Log::begin(dir, &executor.device_class(), work(context), steps, steps)?;
+    let mut board = Board::open(dir, context.tensorboard, steps)?;
     if let Some(source) = &source {
         log.source(source.clone());
     }
@@ -350,7 +371,7 @@ fn evaluate_only(
         data: record.data.clone().unwrap_or_else(|| data_identity(context)),
     };
     let held = record.evaluation.as_ref();
-    if !evaluate(context, held, &outcome, session.as_mut(), observer)? {
+    if !evaluate(context, held, &outcome, session.as_mut(), &mut board, observer)? {
         log.end(steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: steps });
     }

@@ -5,13 +5,14 @@ use std::sync::atomic::Ordering;
 use serde_json::Value as Json;
 
 use super::Error;
+use super::board::Board;
 use super::carry::{Context, new_record, read_into};
 use super::executor::EvalSession;
 use super::interpret::RunObserver;
 use super::state::chunks_to_do;
 use crate::eval;
 use crate::plan::{Chunks, Coverage, eval_id};
-use crate::results::{ChunkLoss, DataIdentity, Status, Training, store};
+use crate::results::{ChunkLoss, DataIdentity, Record, Status, Training, store};
 
 /// What run.json says of a run besides its evaluation.
 pub struct Outcome {
@@ -29,6 +30,7 @@ pub fn evaluate(
     held: Option<&Json>,
     outcome: &Outcome,
     session: &mut dyn EvalSession,
+    board: &mut Board,
     observer: &mut dyn RunObserver,
 ) -> Result<bool, Error> {
     let run = context.run;
@@ -70,7 +72,14 @@ pub fn evaluate(
         }
         covered.0.insert(transform, chunks);
         if !todo.is_empty() || i == last {
-            write(context, outcome, &covered, &lines)?;
+            let record = record(context, outcome, &covered, &lines);
+            store::write_eval(context.dir, &lines)?;
+            if i == last {
+                // Before the record, after which nothing of the run is done again. What is held of
+                // later transforms may grow until then.
+                board.evaluated(&record, |transform| run.point.transform_name(transform))?;
+            }
+            store::write_record(context.dir, &record)?;
         }
     }
     Ok(true)
@@ -105,13 +114,13 @@ fn parts(context: &Context<'_>, held: &Coverage, lines: &[ChunkLoss]) -> Vec<Par
     parts.collect()
 }
 
-fn write(
+/// What run.json says once so much is evaluated.
+fn record(
     context: &Context<'_>,
     outcome: &Outcome,
     covered: &Coverage,
     lines: &[ChunkLoss],
-) -> Result<(), Error> {
-    store::write_eval(context.dir, lines)?;
+) -> Record {
     let (training, data) = (outcome.training.clone(), outcome.data.clone());
     let mut record = new_record(context, Status::Done, training, data);
     let evaluation = covered.of_part(&context.run.point.identity.evaluation);
@@ -127,5 +136,5 @@ fn write(
         }
     }
     record.evaluation = Some(evaluation);
-    Ok(store::write_record(context.dir, &record)?)
+    record
 }

@@ -313,6 +313,7 @@ impl Sweep<'_> {
                 every_steps: output.checkpoint_every_steps,
             },
             keep_weights: output.keep_weights.unwrap_or(true),
+            tensorboard: output.tensorboard.unwrap_or(true),
             force: self.options.force,
             lane: &self.lanes.lane(),
             jobs: self.jobs,

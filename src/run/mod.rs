@@ -4,6 +4,7 @@
 //! call finds either a finished run, a complete checkpoint, or nothing: `run.json` is written
 //! last, and everything before it can be done again to the same bytes.
 
+mod board;
 mod carry;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 mod cuda;

@@ -11,6 +11,25 @@ pub fn now() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
 }
 
+/// Now, in seconds since 1970.
+#[must_use]
+pub fn unix_time() -> f64 {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+/// What an attempt is to carry out, and with what.
+#[derive(Debug, Clone, Copy)]
+pub struct Work {
+    /// Threads that the run has at its beginning.
+    pub threads: usize,
+    /// Runs that may be at work side by side, this one among them.
+    pub jobs: usize,
+    /// Steps of the whole training.
+    pub steps: u64,
+    /// Tokens that a step reads.
+    pub tokens_per_step: u64,
+}
+
 /// The provenance of one attempt, kept up to date on disk.
 pub struct Log {
     dir: RunDir,
@@ -18,15 +37,14 @@ pub struct Log {
 }
 
 impl Log {
-    /// Begins an attempt at `from_step`, on (threads) beside so many other runs (jobs, this one
-    /// among them); one that never ended was killed.
+    /// Begins an attempt at `from_step`; one that never ended was killed.
     ///
     /// # Errors
     /// If the file cannot be read or written.
     pub fn begin(
         dir: &RunDir,
         device_class: &str,
-        (threads, jobs): (usize, usize),
+        work: Work,
         from_step: u64,
         killed_at: u64,
     ) -> store::Result<Self> {
@@ -47,8 +65,10 @@ impl Log {
         ]
         .into();
         provenance.git = git();
-        provenance.threads = Some(threads);
-        provenance.jobs = (jobs > 1).then_some(jobs);
+        provenance.threads = Some(work.threads);
+        provenance.jobs = (work.jobs > 1).then_some(work.jobs);
+        provenance.steps = Some(work.steps);
+        provenance.tokens_per_step = Some(work.tokens_per_step);
         provenance.error = None;
         provenance.attempts.push(Attempt {
             from_step,
@@ -116,7 +136,9 @@ pub fn peak_memory() -> Option<u64> {
     Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
 }
 
-fn machine() -> String {
+/// The name of this host.
+#[must_use]
+pub fn machine() -> String {
     std::fs::read_to_string("/proc/sys/kernel/hostname")
         .ok()
         .map(|name| name.trim().to_owned())

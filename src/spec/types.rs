@@ -294,6 +294,8 @@ pub struct Output {
     /// Steps between checkpoints, besides. Default: none.
     #[schemars(range(min = 1, max = 1_000_000_000_000u64))]
     pub checkpoint_every_steps: Option<u64>,
+    /// Write TensorBoard's event files into `tb/` of each run. Default: true.
+    pub tensorboard: Option<bool>,
 }
 
 /// What the report shows and what it may claim.
