@@ -5,6 +5,7 @@
 //! only what no other file has is taken over: when a step was, and how fast.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use super::provenance::{machine, unix_time};
@@ -79,9 +80,14 @@ impl Board {
             events.append(of_step.map_or(now, |event| event.wall_time), step, &values)?;
         }
         events.flush()?;
-        // Last, so that a kill before leaves two files, of which the newer one counts.
+        // Last, so that a kill before leaves two files, of which the newer one counts. A TensorBoard
+        // that is open waits for the file that it reads for ever if it is gone, and goes on to the
+        // next one if it is empty; that it still reads the one before that is not likely.
         for path in earlier {
-            std::fs::remove_file(&path).map_err(fs::Error::at("remove", &path))?;
+            match std::fs::metadata(&path).map_err(fs::Error::at("inspect", &path))?.len() {
+                0 => std::fs::remove_file(&path).map_err(fs::Error::at("remove", &path))?,
+                _ => drop(File::create(&path).map_err(fs::Error::at("empty", &path))?),
+            }
         }
         Ok(Self(Some(Open { events, flushed: Instant::now() })))
     }
@@ -146,8 +152,9 @@ mod tests {
 
     fn all(dir: &RunDir) -> Vec<Scalars> {
         let files = tensorboard::files(&dir.tensorboard()).unwrap();
-        assert_eq!(files.len(), 1, "one attempt, one file");
-        tensorboard::read(&files[0]).unwrap()
+        let (last, earlier) = files.split_last().unwrap();
+        assert!(earlier.len() < 2 && earlier.iter().all(|path| fs::read(path).unwrap().is_empty()));
+        tensorboard::read(last).unwrap()
     }
 
     fn numbers(step: u64) -> StepScalars {
@@ -184,6 +191,7 @@ mod tests {
         let after = all(&dir);
         assert_eq!(after[4].values[0], (LOSS.to_owned(), f32::INFINITY));
         assert!(after[4].values[2].1.is_nan());
+        Board::open(&dir, true, 0).unwrap();
         assert!(!path.exists());
     }
 
