@@ -151,6 +151,52 @@ pub fn lock(path: &Path) -> Result<Lock> {
     Ok(Lock { file })
 }
 
+/// Who holds the lock of a file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Holder {
+    /// This process of this machine.
+    Process(u32),
+    /// No process that this one can see; one of another machine or container may.
+    NoneSeen,
+    /// The system does not tell.
+    Unknown,
+}
+
+/// Who holds the lock of `path`, found out without touching the lock: to try it would make a
+/// process fail that tries it at the same moment.
+#[must_use]
+pub fn lock_holder(path: &Path) -> Holder {
+    #[cfg(target_os = "linux")]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let Ok(inode) = std::fs::metadata(path).map(|metadata| metadata.ino()) else {
+            return Holder::NoneSeen;
+        };
+        let table = std::fs::read_to_string("/proc/locks");
+        table.map_or(Holder::Unknown, |table| {
+            holder_in(&table, inode).map_or(Holder::NoneSeen, Holder::Process)
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = path;
+        Holder::Unknown
+    }
+}
+
+/// The process that a table of locks names for an inode, in lines such as
+/// `1: FLOCK  ADVISORY  WRITE 4711 fd:01:262153 0 EOF`. The device is not compared: where file
+/// systems are stacked, the table has the lower one's.
+#[cfg(target_os = "linux")]
+fn holder_in(table: &str, inode: u64) -> Option<u32> {
+    table.lines().find_map(|line| {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let [_, "FLOCK", _, "WRITE", process, file, ..] = words[..] else { return None };
+        let of_inode = file.rsplit(':').next()?.parse() == Ok(inode);
+        process.parse().ok().filter(|_| of_inode)
+    })
+}
+
 /// The blake3 hash of a file's content, in hexadecimal.
 ///
 /// # Errors
@@ -193,13 +239,28 @@ mod tests {
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_table_of_locks_is_read() {
+        let table = "1: POSIX  ADVISORY  WRITE 11 08:02:77 0 EOF\n\
+                     2: FLOCK  ADVISORY  WRITE 12 08:02:77 0 EOF\n\
+                     2: -> FLOCK  ADVISORY  WRITE 13 08:02:78 0 EOF\n\
+                     3: FLOCK  ADVISORY  READ 14 08:02:79 0 EOF\n";
+        assert_eq!(holder_in(table, 77), Some(12));
+        assert_eq!((holder_in(table, 78), holder_in(table, 79)), (None, None));
+    }
+
     #[test]
     fn a_lock_is_exclusive_until_dropped() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("x.lock");
         let held = try_lock(&path).unwrap().unwrap();
         assert!(try_lock(&path).unwrap().is_none());
+        let own = Holder::Process(std::process::id());
+        assert!([own, Holder::Unknown].contains(&lock_holder(&path)), "{:?}", lock_holder(&path));
         drop(held);
+        assert_ne!(lock_holder(&path), own);
+        assert_eq!(lock_holder(&dir.path().join("none")), Holder::NoneSeen);
         assert!(try_lock(&path).unwrap().is_some());
     }
 }

@@ -48,11 +48,20 @@ pub struct Global {
 impl Global {
     /// Whether stderr is coloured.
     pub fn color_stderr(&self) -> bool {
+        self.color(&std::io::stderr())
+    }
+
+    /// Whether stdout is coloured.
+    pub fn color_stdout(&self) -> bool {
+        self.color(&std::io::stdout())
+    }
+
+    fn color(&self, stream: &impl IsTerminal) -> bool {
         match self.color {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                std::io::stderr().is_terminal()
+                stream.is_terminal()
                     && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
                     && std::env::var("TERM").map_or(true, |term| term != "dumb")
             }

@@ -16,6 +16,7 @@ mod progress;
 mod report;
 mod run;
 mod schema;
+mod show;
 
 use std::io::{IsTerminal, Write};
 
@@ -49,6 +50,8 @@ enum Command {
     Plan(plan::Args),
     /// Carry out what is missing; run again is resume.
     Run(run::Args),
+    /// How a run or an experiment stands: state, loss curve, results.
+    Show(show::Args),
     /// The mean±std table with verdicts, from whatever is there.
     Report(report::Args),
     /// How many seeds an effect needs, and what n seeds can detect.
@@ -91,6 +94,7 @@ pub fn main() -> u8 {
         Command::Check(args) => check::run(&args, &global),
         Command::Plan(args) => plan::run(&args, &global),
         Command::Run(args) => run::run(&args, &global),
+        Command::Show(args) => show::run(&args, &global),
         Command::Report(args) => report::run(&args, &global),
         Command::Power(args) => power::run(&args, &global),
         Command::Freq(args) => {

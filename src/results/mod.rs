@@ -12,6 +12,7 @@ mod listing;
 mod lock;
 mod record;
 pub mod store;
+mod tail;
 pub mod tensorboard;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -29,3 +30,4 @@ pub use record::{
     Provenance, Record, Status, Step, Training,
 };
 pub use store::ErrorKind;
+pub use tail::{Curve, last_step};

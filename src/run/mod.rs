@@ -18,6 +18,7 @@ mod provenance;
 mod queue;
 mod several;
 pub mod state;
+pub mod status;
 mod streams;
 
 pub use carry::Ending;

@@ -1,0 +1,159 @@
+//! Where an answer is shown: its width, its colours, and tables that fit it.
+
+use std::io::IsTerminal;
+
+use super::super::common::Global;
+use crate::run::status::Phase;
+
+/// Fewest columns that tables are laid out for.
+const NARROWEST: usize = 40;
+
+/// What an answer is written for.
+#[derive(Debug, Clone, Copy)]
+pub struct Screen {
+    /// Columns.
+    pub width: usize,
+    /// Rows.
+    pub height: usize,
+    /// Whether it is a terminal.
+    pub terminal: bool,
+    /// Whether it has colours.
+    pub color: bool,
+}
+
+/// A table; the first `keys` columns are repeated where it is split.
+pub struct Table {
+    /// Names of the columns.
+    pub header: Vec<String>,
+    /// Columns that say what a row is of.
+    pub keys: usize,
+    /// The rows, each with a cell a column.
+    pub rows: Vec<Vec<String>>,
+}
+
+impl Screen {
+    /// The standard output.
+    pub fn of_stdout(global: &Global) -> Self {
+        let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
+        Self {
+            width: number("COLUMNS").unwrap_or(80).max(NARROWEST),
+            height: number("LINES").unwrap_or(24).max(10),
+            terminal: std::io::stdout().is_terminal(),
+            color: global.color_stdout(),
+        }
+    }
+
+    /// A phase's word, coloured, padded to `width`.
+    pub fn phase(self, phase: Phase, width: usize) -> String {
+        let word = format!("{:<width$}", phase.word());
+        let code = match phase {
+            Phase::Running | Phase::Evaluating | Phase::Starting => "36",
+            Phase::Done | Phase::Imported => "32",
+            Phase::Failed | Phase::Diverged => "31",
+            Phase::Interrupted => "33",
+            Phase::Todo | Phase::Evaluate => return word,
+        };
+        if self.color { format!("\x1b[{code}m{word}\x1b[0m") } else { word }
+    }
+
+    /// Appends a table in aligned columns; one too wide is split into blocks, each with the keys.
+    pub fn table(self, out: &mut String, table: &Table) {
+        let columns = table.header.len();
+        let cells = |i: usize| table.rows.iter().map(move |row| &row[i]).chain([&table.header[i]]);
+        let width_of = |i: usize| cells(i).map(|cell| cell.chars().count()).max().unwrap_or(0);
+        let widths: Vec<usize> = (0..columns).map(width_of).collect();
+        let keys: Vec<usize> = (0..table.keys).collect();
+        let mut blocks = vec![keys.clone()];
+        let mut width: usize = keys.iter().map(|&i| widths[i] + 2).sum();
+        let keys_width = width;
+        for (i, &column) in widths.iter().enumerate().skip(table.keys) {
+            let last = blocks.last_mut().expect("starts with one");
+            if width + column > self.width && last.len() > keys.len() {
+                blocks.push(keys.iter().copied().chain([i]).collect());
+                width = keys_width;
+            } else {
+                last.push(i);
+            }
+            width += column + 2;
+        }
+        for (number, block) in blocks.iter().enumerate() {
+            if number > 0 {
+                out.push('\n');
+            }
+            for row in std::iter::once(&table.header).chain(&table.rows) {
+                let cells = block.iter().map(|&i| format!("{:<width$}", row[i], width = widths[i]));
+                let line = cells.collect::<Vec<_>>().join("  ");
+                out.push_str(line.trim_end());
+                out.push('\n');
+            }
+        }
+    }
+
+    /// Appends `label` and `text` in lines that fit, continued under the text.
+    pub fn wrapped(self, out: &mut String, label: &str, text: &str) {
+        let indent = label.chars().count();
+        let mut line = label.to_owned();
+        let mut column = indent;
+        for word in text.split_whitespace() {
+            let length = word.chars().count();
+            if column > indent && column + 1 + length > self.width {
+                out.push_str(line.trim_end());
+                out.push('\n');
+                line = " ".repeat(indent);
+                column = indent;
+            } else if column > indent {
+                line.push(' ');
+                column += 1;
+            }
+            line.push_str(word);
+            column += length;
+        }
+        out.push_str(line.trim_end());
+        out.push('\n');
+    }
+}
+
+/// A name in at most `most` characters: its beginning and its end, which tell it from others.
+pub fn shortened(name: &str, most: usize) -> String {
+    let length = name.chars().count();
+    if length <= most {
+        return name.to_owned();
+    }
+    let end = most / 2;
+    let begin: String = name.chars().take(most - 1 - end).collect();
+    let end: String = name.chars().skip(length - end).collect();
+    format!("{begin}…{end}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCREEN: Screen = Screen { width: 40, height: 24, terminal: false, color: false };
+
+    #[test]
+    fn a_table_too_wide_is_split_between_its_columns() {
+        let row = |cells: [&str; 5]| cells.map(str::to_owned).to_vec();
+        let table = Table {
+            header: row(["config", "seed", "state", "PPL@2048", "PPL@16384"]),
+            keys: 2,
+            rows: vec![row(["geo_500k", "42", "interrupted", "6.826", "18.207"])],
+        };
+        let mut out = String::new();
+        SCREEN.table(&mut out, &table);
+        assert_eq!(
+            out,
+            "config    seed  state        PPL@2048\ngeo_500k  42    interrupted  6.826\n\n\
+             config    seed  PPL@16384\ngeo_500k  42    18.207\n"
+        );
+    }
+
+    #[test]
+    fn text_is_wrapped_under_itself_and_names_keep_both_ends() {
+        let mut out = String::new();
+        SCREEN.wrapped(&mut out, "error: ", "one two three four five six seven eight nine ten");
+        assert_eq!(out, "error: one two three four five six seven\n       eight nine ten\n");
+        assert_eq!(shortened("anchpoly_p3.9_omf0.3_t500k", 11), "anchp…t500k");
+        assert_eq!(shortened("geo", 11), "geo");
+    }
+}
