@@ -6,11 +6,41 @@ use std::env;
 fn main() {
     println!("cargo::rerun-if-changed=src/build.rs");
     println!("cargo::rerun-if-changed=src/ops/kernels");
+    println!(
+        "cargo::rustc-env=XP_RUSTC={}",
+        output(&env::var("RUSTC").unwrap_or_default(), &["-V"])
+    );
+    record_commit();
     if env::var_os("CARGO_FEATURE_CUDA").is_some() {
         device::compile();
     }
     #[cfg(feature = "cuda-emulator")]
     emulator::compile();
+}
+
+/// Records the commit, for `xp --version`: `XP_COMMIT` where it is set (a package has no repository),
+/// else the repository's. Only in release builds, which a commit makes anew; the others are built
+/// too often for that.
+fn record_commit() {
+    println!("cargo::rerun-if-env-changed=XP_COMMIT");
+    if env::var_os("XP_COMMIT").is_some() || env::var("PROFILE").as_deref() != Ok("release") {
+        return;
+    }
+    let (commit, log) = (
+        output("git", &["rev-parse", "HEAD"]),
+        output("git", &["rev-parse", "--git-path", "logs/HEAD"]),
+    );
+    if !commit.is_empty() && std::path::Path::new(&log).exists() {
+        println!("cargo::rerun-if-changed={log}");
+        println!("cargo::rustc-env=XP_COMMIT={commit}");
+    }
+}
+
+/// What a program prints; nothing if it fails or is not there.
+fn output(program: &str, args: &[&str]) -> String {
+    let output = std::process::Command::new(program).args(args).output().ok();
+    let output = output.filter(|output| output.status.success());
+    output.map_or(String::new(), |output| String::from_utf8_lossy(&output.stdout).trim().to_owned())
 }
 
 /// The kernels' sources.

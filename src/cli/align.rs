@@ -15,10 +15,15 @@ use crate::results::{Details, Layout};
 /// by what re-runs of one seed differ by: measured on further attempts (of A, of B, of --noise), or
 /// given. Words: EQUAL, ALIGNED, UNKNOWN, DIFFERENT, DRIFT. Exits 0 whatever the word.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  xp align results/a /mnt/other/results/a    two machines' results of one spec")]
 pub struct Args {
     /// A spec, or a folder results/<experiment>.
+    #[arg(value_name = "SPEC|DIR", value_hint = clap::ValueHint::AnyPath)]
     a: PathBuf,
     /// Another; configs and seeds are paired by name.
+    #[arg(value_name = "SPEC|DIR", value_hint = clap::ValueHint::AnyPath)]
     b: PathBuf,
     /// More results with several attempts of a seed, to learn re-run noise from.
     #[arg(long, value_name = "SPEC|DIR")]

@@ -11,9 +11,14 @@ use crate::plan::{Checked, estimate};
 
 /// Parse, extend, expand and validate specs. Writes nothing, needs no network.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp check specs/*.toml
+  xp check specs/quickstart.toml --set schedule.lr=1e-3
+  xp check specs/quickstart.toml --set 'experiment.seeds=[1, 2, 3]'")]
 pub struct Args {
     /// Specs.
-    #[arg(required = true, value_name = "SPEC")]
+    #[arg(required = true, value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
     specs: Vec<PathBuf>,
     #[command(flatten)]
     spec: SpecArgs,

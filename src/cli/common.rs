@@ -24,6 +24,11 @@ pub enum Color {
     Never,
 }
 
+/// Heading of the options of every command.
+const EVERYWHERE: &str = "Messages";
+/// Heading of the options that change a spec.
+const OF_SPEC: &str = "The spec";
+
 /// Options of every command.
 #[derive(Debug, Clone, Default, Args)]
 pub struct Global {
@@ -31,6 +36,7 @@ pub struct Global {
     #[arg(
         long,
         global = true,
+        help_heading = EVERYWHERE,
         value_enum,
         default_value_t,
         hide_possible_values = true,
@@ -38,10 +44,10 @@ pub struct Global {
     )]
     pub color: Color,
     /// Only errors on stderr.
-    #[arg(short, long, global = true)]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE)]
     pub quiet: bool,
     /// Notes as well as warnings on stderr.
-    #[arg(short, long, global = true, conflicts_with = "quiet")]
+    #[arg(short, long, global = true, help_heading = EVERYWHERE, conflicts_with = "quiet")]
     pub verbose: bool,
 }
 
@@ -93,13 +99,13 @@ impl Global {
 #[derive(Debug, Clone, Default, Args)]
 pub struct SpecArgs {
     /// Set a key of the spec, as TOML: --set schedule.lr=3e-4.
-    #[arg(long, value_name = "KEY=VALUE")]
+    #[arg(long, value_name = "KEY=VALUE", help_heading = OF_SPEC)]
     pub set: Vec<String>,
     /// Call the experiment NAME.
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", help_heading = OF_SPEC)]
     pub name: Option<String>,
     /// Refuse to expand to more runs.
-    #[arg(long, value_name = "N", default_value_t = plan::MAX_RUNS)]
+    #[arg(long, value_name = "N", default_value_t = plan::MAX_RUNS, help_heading = OF_SPEC)]
     pub max_runs: u64,
 }
 
@@ -107,7 +113,7 @@ pub struct SpecArgs {
 #[derive(Debug, Clone, Args)]
 pub struct ResultsArgs {
     /// Results directory.
-    #[arg(long, value_name = "DIR", default_value = "results")]
+    #[arg(long, value_name = "DIR", default_value = "results", value_hint = clap::ValueHint::DirPath)]
     pub results: PathBuf,
 }
 
@@ -126,6 +132,7 @@ pub fn check_spec(
     path: &Path,
     args: &SpecArgs,
 ) -> Result<(Option<Checked>, Vec<Diagnostic>), Exit> {
+    super::mistakes::refuse_other_than_spec(path)?;
     let mut sets = args.set.clone();
     if let Some(name) = &args.name {
         sets.push(format!("experiment.name={}", serde_json::Value::from(name.as_str())));

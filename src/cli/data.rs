@@ -26,6 +26,7 @@ pub struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     /// The spec.
+    #[arg(value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
     spec: Option<PathBuf>,
     #[command(flatten)]
     spec_args: SpecArgs,
@@ -46,8 +47,10 @@ enum Command {
 #[derive(Debug, clap::Args)]
 struct ExportArgs {
     /// The spec.
+    #[arg(value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
     spec: PathBuf,
     /// The file to write (tar).
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
     #[command(flatten)]
     spec_args: SpecArgs,
@@ -59,6 +62,7 @@ struct ExportArgs {
 #[derive(Debug, clap::Args)]
 struct ImportArgs {
     /// A file that `xp data export` wrote.
+    #[arg(value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
     /// One JSON object: {"new", "here"}.
     #[arg(long)]

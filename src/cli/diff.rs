@@ -12,10 +12,16 @@ use crate::results::{self, Declared};
 
 /// Which protocol keys and configs of two specs (or results folders) differ.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp diff specs/a.toml specs/b.toml
+  xp diff specs/a.toml results/a      is the spec still what was run?")]
 pub struct Args {
     /// A spec, or a results folder with a lock.json.
+    #[arg(value_name = "SPEC|DIR", value_hint = clap::ValueHint::AnyPath)]
     a: PathBuf,
     /// Another.
+    #[arg(value_name = "SPEC|DIR", value_hint = clap::ValueHint::AnyPath)]
     b: PathBuf,
     /// One JSON object: {"same_protocol", "differences": [{"key", "a", "b"}]}.
     #[arg(long)]

@@ -19,8 +19,13 @@ enum To {
 
 /// Write a trained run for other software, with its frequencies, tokenizer, protocol and verdict.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp export results/quickstart/geo_10k/seed-42 --to hf my-model
+  xp export results/quickstart/geo_10k/seed-42 --to gguf my-model.gguf")]
 pub struct Args {
     /// The folder of a run: results/<experiment>/<config>/seed-<seed>.
+    #[arg(value_name = "RUN", value_hint = clap::ValueHint::DirPath)]
     run: PathBuf,
     /// What to write for.
     #[arg(long, value_enum, value_name = "hf|gguf")]

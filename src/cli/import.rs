@@ -10,12 +10,17 @@ use crate::run::now;
 
 /// Bring in results measured elsewhere, marked as imported.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp import results/reference/3cfg_3seed.csv --spec specs/3cfg_3seed.toml
+  xp import ppl.json --spec specs/a.toml --seed 42   {\"geo\": {\"2048\": 6.8}}")]
 pub struct Args {
     /// {config: {length: ppl}} (with --seed), {"results": {config: {seed: {length: ppl}}}}, or a
     /// runs.csv.
+    #[arg(value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
     /// The spec that the results belong to.
-    #[arg(long, value_name = "SPEC")]
+    #[arg(long, value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
     spec: PathBuf,
     /// The seed of a file that names none.
     #[arg(long)]

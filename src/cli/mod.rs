@@ -3,6 +3,7 @@
 mod align;
 mod check;
 mod common;
+mod completions;
 mod data;
 mod diff;
 mod doctor;
@@ -10,13 +11,17 @@ pub mod exit;
 mod export;
 mod freq;
 mod import;
+mod init;
+mod mistakes;
 mod plan;
 mod power;
 mod progress;
 mod report;
 mod run;
 mod schema;
+mod screen;
 mod show;
+mod version;
 
 use std::io::{IsTerminal, Write};
 
@@ -29,8 +34,8 @@ use exit::Exit;
 /// expanded into runs, trained and evaluated exactly as written, and judged by rules fixed
 /// before the first run.
 #[derive(Debug, Parser)]
-#[command(name = "xp", version, propagate_version = true, max_term_width = 100,
-          after_help = EXIT_CODES)]
+#[command(name = "xp", version = version::VERSION, long_version = version::long(),
+          max_term_width = 100, after_help = AFTER_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -38,40 +43,35 @@ struct Cli {
     command: Command,
 }
 
-const EXIT_CODES: &str = "Exit codes: 0 done; 1 some run failed or diverged; 2 usage or invalid \
-spec; 3 environment (disk, device, network, permission) or --require not met; 4 integrity, or \
-locked by another process; 75 checkpointed on a signal, run again.";
+const AFTER_HELP: &str = "\
+To begin:
+  xp init                a commented spec, experiment.toml
+  xp run experiment.toml train, evaluate, judge; run again is resume
+  xp COMMAND --help      more on a command, with examples
 
+Exit codes: 0 done; 1 some run failed or diverged; 2 usage or invalid spec; 3 environment (disk, \
+device, network, permission) or --require not met; 4 integrity, or locked by another process; \
+75 checkpointed on a signal, run again.";
+
+/// In the order in which a newcomer needs them.
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Parse, extend, expand and validate specs. Writes nothing, needs no network.
+    Init(init::Args),
     Check(check::Args),
-    /// The runs of a spec, their ids and state, and what they cost.
     Plan(plan::Args),
-    /// Carry out what is missing; run again is resume.
-    Run(run::Args),
-    /// How a run or an experiment stands: state, loss curve, results.
-    Show(show::Args),
-    /// The mean±std table with verdicts, from whatever is there.
-    Report(report::Args),
-    /// How many seeds an effect needs, and what n seeds can detect.
-    Power(power::Args),
-    /// Evaluate frequency expressions.
-    Freq(freq::FreqArgs),
-    /// Bring in results measured elsewhere.
-    Import(import::Args),
-    /// Write a trained run for other software: Hugging Face transformers, llama.cpp.
-    Export(export::Args),
-    /// Fetch, tokenise, verify; nothing more (before going offline).
     Data(data::Args),
-    /// Are two results the same experiment, within measured re-run noise?
-    Align(align::Args),
-    /// Which protocol keys and configs of two specs differ.
+    Run(run::Args),
+    Show(show::Args),
+    Report(report::Args),
+    Power(power::Args),
+    Freq(freq::FreqArgs),
     Diff(diff::Args),
-    /// What this machine and this build can compute on, and what is missing.
+    Align(align::Args),
+    Import(import::Args),
+    Export(export::Args),
     Doctor(doctor::Args),
-    /// Print the JSON schema of a spec.
     Schema(schema::Args),
+    Completions(completions::Args),
 }
 
 /// Columns of the terminal, as far as the shell says.
@@ -85,12 +85,17 @@ pub fn main() -> u8 {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {
+            if let Some(message) = mistakes::of_command(&error) {
+                let _ = writeln!(std::io::stderr(), "error: {message}");
+                return exit::USAGE;
+            }
             let _ = error.print();
             return u8::try_from(error.exit_code()).unwrap_or(exit::USAGE);
         }
     };
     let global = cli.global;
     let result = match cli.command {
+        Command::Init(args) => init::run(&args),
         Command::Check(args) => check::run(&args, &global),
         Command::Plan(args) => plan::run(&args, &global),
         Command::Run(args) => run::run(&args, &global),
@@ -113,8 +118,9 @@ pub fn main() -> u8 {
         Command::Data(args) => data::run(&args, &global),
         Command::Align(args) => align::run(&args, &global),
         Command::Diff(args) => diff::run(&args, &global),
-        Command::Doctor(args) => doctor::run(&args),
+        Command::Doctor(args) => doctor::run(&args, &global),
         Command::Schema(args) => schema::run(&args),
+        Command::Completions(args) => completions::run(&args),
     };
     match result {
         Ok(()) => exit::DONE,

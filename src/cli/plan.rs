@@ -16,8 +16,13 @@ use crate::run::{measured_flops_per_s, run_dir};
 
 /// The runs of a spec, their ids and state (done, evaluate, resume, todo), and what they cost.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp plan specs/quickstart.toml              what is left, and what it costs
+  xp plan specs/quickstart.toml --resolved   every value, and where it came from")]
 pub struct Args {
     /// The spec.
+    #[arg(value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
     spec: PathBuf,
     #[command(flatten)]
     spec_args: SpecArgs,

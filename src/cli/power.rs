@@ -18,10 +18,14 @@ const SEEDS: [usize; 8] = [2, 3, 4, 5, 8, 10, 15, 20];
 
 /// How many seeds an effect needs, and what n seeds can detect.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp power                              what n seeds detect by the default rule
+  xp power results/quickstart --gap 2   seeds for a gap of 2 %, by its spread")]
 pub struct Args {
     /// A spec, or the folder of an experiment in a results directory: its rule, and std and
     /// correlation from the results that are there. Without it the default rule.
-    #[arg(value_name = "SPEC|DIR")]
+    #[arg(value_name = "SPEC|DIR", value_hint = clap::ValueHint::AnyPath)]
     source: Option<PathBuf>,
     #[command(flatten)]
     spec_args: SpecArgs,

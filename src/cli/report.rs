@@ -10,9 +10,15 @@ use crate::results::{self, Layout, store};
 
 /// The mean±std table with verdicts, from whatever is there.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp report specs/quickstart.toml                   by the spec
+  xp report results/quickstart --format html        by the results alone
+  xp report specs/a.toml specs/b.toml               one leaderboard of both
+  xp report specs/a.toml --require win:hybrid@2048  exit 3 unless it is a WIN")]
 pub struct Args {
     /// Specs, or folders of experiments in a results directory.
-    #[arg(required = true, value_name = "SPEC|DIR")]
+    #[arg(required = true, value_name = "SPEC|DIR", value_hint = clap::ValueHint::AnyPath)]
     sources: Vec<PathBuf>,
     #[command(flatten)]
     spec_args: SpecArgs,

@@ -14,9 +14,18 @@ use crate::run::{self, Executor, Jobs, OpenError, Opened, Options, Outcome, Seve
 
 /// Carry out what is missing; run again is resume.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  xp run specs/quickstart.toml
+  xp run specs/quickstart.toml --only 'geo_*' --seeds 1   some of the runs
+  xp run specs/quickstart.toml --set schedule.lr=1e-3 --name quick_lr
+  xp run specs/quickstart.toml --shard 2/8                one of eight shares
+Ctrl-C checkpoints and ends with 75; the same command goes on.
+`xp show SPEC --watch` follows it from another terminal.")]
 #[expect(clippy::struct_excessive_bools, reason = "flags of a command line")]
 pub struct Args {
     /// The spec.
+    #[arg(value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
     spec: PathBuf,
     #[command(flatten)]
     spec_args: SpecArgs,

@@ -1,10 +1,13 @@
 //! `xp schema`.
 
-use super::common::answer_json;
+use super::common::answer;
 use super::exit::Exit;
 
-/// Print the JSON schema of a spec.
+/// Print the JSON schema of a spec, for editors.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A spec whose first line is `#:schema PATH` (relative to the spec) is completed
+and checked by editors that read TOML schemas. `xp init` writes both.")]
 pub struct Args {}
 
 /// Carries out `xp schema`.
@@ -12,5 +15,11 @@ pub struct Args {}
 /// # Errors
 /// A stdout that cannot be written.
 pub fn run(_args: &Args) -> Result<(), Exit> {
-    answer_json(&crate::spec::schema::schema())
+    answer(&text())
+}
+
+/// The schema as it is printed and committed.
+pub fn text() -> String {
+    let schema = crate::spec::schema::schema();
+    format!("{}\n", serde_json::to_string_pretty(&schema).expect("JSON is JSON"))
 }

@@ -392,7 +392,7 @@ mod tests {
     #[test]
     fn a_later_file_has_a_later_name() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(files(&dir.path().join("none")).unwrap(), [PathBuf::new(); 0]);
+        assert!(files(&dir.path().join("none")).unwrap().is_empty());
         let paths: Vec<PathBuf> = [50.0, 50.5, 49.0, 99.0]
             .map(|time| Events::create(dir.path(), time, "h").unwrap().path().to_owned())
             .into();

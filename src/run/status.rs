@@ -13,7 +13,7 @@ use crate::results::{last_step, store};
 use crate::train::checkpoint;
 
 /// A run elsewhere whose files have not changed for so long is taken for dead.
-const SILENCE: Duration = Duration::from_secs(120);
+const SILENCE: Duration = Duration::from_mins(2);
 
 /// What a run is doing, or how it ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

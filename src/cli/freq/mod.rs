@@ -28,11 +28,13 @@ const ENVIRONMENT: i32 = 3;
 /// Show, compare and check frequency expressions, or those of a spec.
 #[derive(Debug, Clone, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
-#[command(after_help = "Examples:\n  xp freq 'geo(theta=500k)' --train-len 2048\n  \
-    xp freq 'mix(geo(theta=500k), anchored_poly(theta=500k), alpha=0.2)' --against 'geo(theta=500k)'\n  \
-    xp freq specs/tinystories_cpu.toml --svg sets.svg\n  \
-    xp freq diff 'geo(theta=500k)' 'yarn(geo(theta=500k), factor=8)' --train-len 2048\n  \
-    xp freq 'anchored_poly(theta=500k)' --target-len 16384 --export hf -o rope.json")]
+#[command(after_help = "\
+Examples:
+  xp freq 'geo(theta=500k)' --train-len 2048
+  xp freq 'anchored_poly(theta=500k)' --against 'geo(theta=500k)'
+  xp freq specs/tinystories_cpu.toml --svg sets.svg
+  xp freq diff 'geo(theta=500k)' 'yarn(geo(theta=500k), factor=8)'
+  xp freq 'yarn(geo(), factor=8)' --train-len 2048 --export hf -o rope.json")]
 pub struct FreqArgs {
     #[command(subcommand)]
     pub command: Option<FreqCommand>,

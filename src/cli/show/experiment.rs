@@ -1,11 +1,12 @@
 //! All runs of an experiment in one table.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::super::common::duration;
-use super::screen::{Screen, Table, shortened};
+use super::super::screen::{Screen, Table, shortened};
 use crate::results::{Declared, Layout};
-use crate::run::status::{Phase, Standing, standings};
+use crate::run::status::{Phase, RunName, Standing, standings};
 
 /// Longest name in a table.
 const LONGEST_NAME: usize = 40;
@@ -20,18 +21,18 @@ pub struct Seen {
     pub lengths: Vec<u64>,
     /// Every declared run.
     pub runs: Vec<Standing>,
-    /// The spec, or a word for it.
-    pub source: String,
+    /// The spec, if it was named.
+    pub source: Option<String>,
 }
 
 /// Looks at all runs of an experiment.
-pub fn look(layout: &Layout, declared: &Declared, source: &str) -> Seen {
+pub fn look(layout: &Layout, declared: &Declared, source: Option<&Path>) -> Seen {
     Seen {
         experiment: declared.experiment.clone(),
         folder: layout.experiment(&declared.experiment).display().to_string(),
         lengths: declared.report_lengths.clone(),
         runs: standings(layout, declared),
-        source: source.to_owned(),
+        source: source.map(|path| path.display().to_string()),
     }
 }
 
@@ -56,25 +57,27 @@ impl Seen {
         self.runs.iter().all(|run| run.phase.is_final())
     }
 
+    /// The spec, else the folder.
+    fn named(&self) -> &str {
+        self.source.as_ref().unwrap_or(&self.folder)
+    }
+
     /// How to go on, as a command; `None` if nothing is to be done, or it is being done.
     pub fn next(&self) -> Option<String> {
         let left = self.runs.iter().any(|run| !run.phase.is_final() || run.phase == Phase::Failed);
         let active = self.runs.iter().any(|run| run.phase.is_active());
         match (active, left) {
             (true, _) => None,
-            (false, true) => Some(format!("xp run {}", self.source)),
-            (false, false) => {
-                let of = if self.source == "SPEC" { &self.folder } else { &self.source };
-                Some(format!("xp report {of}"))
-            }
+            (false, true) => Some(format!("xp run {}", self.source.as_deref().unwrap_or("SPEC"))),
+            (false, false) => Some(format!("xp report {}", self.named())),
         }
     }
 }
 
-/// The table, the counts, and how to go on; of the runs at most `most`, first those that somebody
-/// may want to look after.
+/// The table, the counts, and how to go on. While it is watched, of the runs at most `most`, first
+/// those that somebody may want to look after.
 pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
-    let mut out = String::new();
+    let (mut out, watched) = (String::new(), most.is_some());
     let mut shown: Vec<&Standing> = seen.runs.iter().collect();
     if let Some(most) = most.filter(|most| shown.len() > *most) {
         // Stable: the order of the declaration within each.
@@ -82,7 +85,7 @@ pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
         shown.truncate(most);
     }
     let rest = seen.runs.len() - shown.len();
-    let mut table = Table { header: Vec::new(), keys: 2, rows: Vec::new() };
+    let mut table = Table { keys: 2, ..Table::default() };
     let columns = ["config", "seed", "state", "step", "loss", "tok/s"];
     table.header.extend(columns.map(str::to_owned));
     // Of results only what any run has.
@@ -94,11 +97,10 @@ pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
     table.header.extend(lengths.iter().map(|length| format!("PPL@{length}")));
     for run in &shown {
         table.rows.push(row(run, &lengths));
+        table.phases.push(run.phase);
     }
-    let mut lines = String::new();
-    screen.table(&mut lines, &table);
     out.push_str(&format!("{}: {} runs in {}\n\n", seen.experiment, seen.runs.len(), seen.folder));
-    out.push_str(&colored(&lines, screen));
+    screen.table(&mut out, &table);
     if rest > 0 {
         out.push_str(&format!("({rest} more)\n"));
     }
@@ -118,47 +120,14 @@ pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
     match seen.next() {
         Some(next) if seen.is_final() => out.push_str(&format!("judge: {next}\n")),
         Some(next) => out.push_str(&format!("go on: {next}\n")),
-        None => out.push_str(&format!(
-            "follow: xp show {} --watch\n",
-            match seen.source.as_str() {
-                "SPEC" => &seen.folder,
-                source => source,
-            }
-        )),
+        None if watched => out.push_str("Ctrl-C ends the watch, not the runs\n"),
+        None => out.push_str(&format!("follow: xp show {} --watch\n", seen.named())),
     }
     out
 }
 
-/// Colours the words of the phases, which no other cell has after a seed.
-fn colored(lines: &str, screen: &Screen) -> String {
-    if !screen.color {
-        return lines.to_owned();
-    }
-    let phases = [
-        Phase::Running,
-        Phase::Evaluating,
-        Phase::Starting,
-        Phase::Failed,
-        Phase::Diverged,
-        Phase::Interrupted,
-        Phase::Done,
-        Phase::Imported,
-    ];
-    let line = |line: &str| {
-        let found = phases.iter().find_map(|phase| {
-            let word = format!("  {}", phase.word());
-            let at = line.find(&word)? + 2;
-            let end = at + phase.word().len();
-            let alone = line[end..].starts_with(' ') || end == line.len();
-            alone.then(|| format!("{}{}{}\n", &line[..at], screen.phase(*phase, 0), &line[end..]))
-        });
-        found.unwrap_or_else(|| format!("{line}\n"))
-    };
-    lines.lines().map(line).collect()
-}
-
 fn config(run: &Standing) -> String {
-    let name = run.name.as_ref().map_or_else(|| "?".to_owned(), |name| name.config());
+    let name = run.name.as_ref().map_or_else(|| "?".to_owned(), RunName::config);
     shortened(&name, LONGEST_NAME)
 }
 

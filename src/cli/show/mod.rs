@@ -3,7 +3,6 @@
 mod experiment;
 mod json;
 mod run;
-mod screen;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -11,20 +10,20 @@ use std::time::Duration;
 
 use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, check_spec};
 use super::exit::{self, Exit};
+use super::screen::Screen;
 use crate::data::ContentHashes;
 use crate::diag::Severity;
 use crate::plan::Plan;
 use crate::results::{Declared, Layout, RunDir, store};
-use screen::Screen;
 
 /// How a run or an experiment stands: state, loss curve, results. Reads files only.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  xp show specs/quickstart.toml               all its runs: state, loss, perplexities
+  xp show specs/quickstart.toml               all runs: state, loss, perplexity
   xp show results/quickstart                  the same, without the spec
-  xp show results/quickstart/geo_10k/seed-1   one run: loss curve, results, attempts
-  xp show specs/quickstart.toml --watch       follow a sweep that runs elsewhere")]
+  xp show results/quickstart/geo_10k/seed-1   one run: curve, results, attempts
+  xp show specs/quickstart.toml --watch       follow a sweep at work")]
 pub struct Args {
     /// A spec, the folder of an experiment (results/NAME), or of a run in it.
     #[arg(value_name = "SPEC|DIR", value_hint = clap::ValueHint::AnyPath)]
@@ -52,7 +51,7 @@ fn seconds(text: &str) -> Result<f64, String> {
 /// What is shown.
 enum Subject {
     /// A declared experiment, and the words with which to go on.
-    Experiment { layout: Layout, declared: Box<Declared>, source: String },
+    Experiment { layout: Layout, declared: Box<Declared>, source: Option<PathBuf> },
     /// One run.
     Run(RunDir),
 }
@@ -65,11 +64,11 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let subject = subject(args, global)?;
     if args.watch {
         let every = Duration::from_secs_f64(args.every);
-        return watch::watch(&subject, every, Screen::of_stdout(global));
+        return watch::watch(&subject, every, global);
     }
     match &subject {
         Subject::Experiment { layout, declared, source } => {
-            let seen = experiment::look(layout, declared, source);
+            let seen = experiment::look(layout, declared, source.as_deref());
             match args.json {
                 true => answer_json(&json::of_experiment(&seen)),
                 false => answer(&experiment::text(&seen, &Screen::of_stdout(global), None)),
@@ -104,7 +103,7 @@ fn subject(args: &Args, global: &Global) -> Result<Subject, Exit> {
                 Some(parent) if !parent.as_os_str().is_empty() => of_folder(parent),
                 _ => of_folder(Path::new(".")),
             },
-            _ if name.ends_with(".toml") => of_spec(what, args, global),
+            _ if what.extension().is_some_and(|end| end == "toml") => of_spec(what, args, global),
             _ => Err(neither(what, "it is no spec (*.toml) and no file of a run")),
         };
     }
@@ -127,8 +126,14 @@ fn neither(what: &Path, why: &str) -> Exit {
 fn of_folder(folder: &Path) -> Result<Subject, Exit> {
     if folder.join("lock.json").is_file() {
         let (layout, input) = super::report::of_folder(folder)?;
+        // As it was named, where that has the layout's form; else as it is.
+        let layout = match folder.parent().filter(|_| folder.ends_with(&input.declared.experiment))
+        {
+            Some(parent) => Layout::new(parent),
+            None => layout,
+        };
         let declared = Box::new(input.declared);
-        return Ok(Subject::Experiment { layout, declared, source: "SPEC".to_owned() });
+        return Ok(Subject::Experiment { layout, declared, source: None });
     }
     let absolute = folder.canonicalize().map_err(crate::fs::Error::at("open", folder))?;
     let name = absolute.file_name().and_then(|name| name.to_str()).unwrap_or_default();
@@ -159,7 +164,7 @@ fn of_folder(folder: &Path) -> Result<Subject, Exit> {
 fn of_spec(spec: &Path, args: &Args, global: &Global) -> Result<Subject, Exit> {
     let (checked, mut found) = check_spec(spec, &args.spec_args)?;
     let layout = args.results.layout();
-    let source = spec.display().to_string();
+    let source = Some(spec.to_owned());
     if let Some(checked) = checked {
         let plan = Plan::new(checked, &mut ContentHashes::default())?;
         let declared = Box::new(plan.declared());

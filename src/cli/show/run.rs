@@ -2,8 +2,8 @@
 
 use super::super::common::{bytes, duration};
 use super::super::exit::Exit;
+use super::super::screen::{Screen, Table};
 use super::experiment::speed;
-use super::screen::{Screen, Table};
 use crate::plot::{Axis, Chart, Scale, Series};
 use crate::results::{Attempt, Curve, Evaluation, RunDir};
 use crate::run::status::{Phase, Standing, standing};
@@ -173,7 +173,7 @@ fn results(out: &mut String, run: &Standing, screen: &Screen) {
             screen.wrapped(out, "under ", expression);
         }
         let rows = results.iter().map(|(length, result)| row(length, result)).collect();
-        screen.table(out, &Table { header: header.clone(), keys: 1, rows });
+        screen.table(out, &Table { header: header.clone(), keys: 1, rows, ..Table::default() });
     }
 }
 
@@ -190,7 +190,7 @@ fn attempts(out: &mut String, run: &Standing, screen: &Screen) {
         row.insert(0, (i + 1).to_string());
         row
     });
-    screen.table(out, &Table { header, keys: 1, rows: numbered.collect() });
+    screen.table(out, &Table { header, keys: 1, rows: numbered.collect(), ..Table::default() });
     if let Some(provenance) = &run.provenance {
         let mut words = vec![provenance.device_class.clone()];
         words.extend(provenance.threads.map(|n| format!("{n} threads")));

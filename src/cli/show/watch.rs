@@ -7,22 +7,22 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::common::answer;
+use super::super::common::{Global, answer};
 use super::super::exit::{self, Exit};
-use super::screen::Screen;
+use super::super::screen::Screen;
 use super::{Subject, experiment, run};
 use crate::run::status::{Phase, Standing};
 
 /// Where there is no terminal, progress of a run is told no more often than this.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
-/// Lines besides the table's rows.
-const AROUND: usize = 9;
+/// Fewest runs in a table.
+const FEWEST: usize = 3;
 
 /// Watches until nothing is left to wait for, or Ctrl-C.
 ///
 /// # Errors
 /// Files that cannot be read, an output that cannot be written.
-pub fn watch(subject: &Subject, every: Duration, screen: Screen) -> Result<(), Exit> {
+pub fn watch(subject: &Subject, every: Duration, global: &Global) -> Result<(), Exit> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         signal_hook::flag::register(signal, Arc::clone(&stop))
@@ -34,12 +34,13 @@ pub fn watch(subject: &Subject, every: Duration, screen: Screen) -> Result<(), E
         Subject::Experiment { .. } => None,
     };
     loop {
+        // Anew each time: a window may have another size.
+        let screen = Screen::of_stdout(global);
         let (frame, done) = match (subject, &mut one) {
             (Subject::Experiment { layout, declared, source }, _) => {
-                let seen = experiment::look(layout, declared, source);
+                let seen = experiment::look(layout, declared, source.as_deref());
                 let frame = if screen.terminal {
-                    let rows = screen.height.saturating_sub(AROUND).max(3);
-                    experiment::text(&seen, &screen, Some(rows))
+                    fitting(&seen, &screen)
                 } else {
                     lines.of(&seen.runs.iter().collect::<Vec<_>>(), Some(&seen.counted()))
                 };
@@ -68,6 +69,18 @@ pub fn watch(subject: &Subject, every: Duration, screen: Screen) -> Result<(), E
         if done || stop.load(Ordering::Relaxed) {
             return Ok(());
         }
+    }
+}
+
+/// The table of as many runs as the terminal has room for.
+fn fitting(seen: &experiment::Seen, screen: &Screen) -> String {
+    let mut rows = seen.runs.len().min(screen.height);
+    loop {
+        let frame = experiment::text(seen, screen, Some(rows));
+        if frame.lines().count() < screen.height || rows <= FEWEST {
+            return frame;
+        }
+        rows -= 1;
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::io::IsTerminal;
 
-use super::super::common::Global;
+use super::common::Global;
 use crate::run::status::Phase;
 
 /// Fewest columns that tables are laid out for.
@@ -21,7 +21,11 @@ pub struct Screen {
     pub color: bool,
 }
 
+/// The column of phases.
+const STATE: &str = "state";
+
 /// A table; the first `keys` columns are repeated where it is split.
+#[derive(Default)]
 pub struct Table {
     /// Names of the columns.
     pub header: Vec<String>,
@@ -29,22 +33,28 @@ pub struct Table {
     pub keys: usize,
     /// The rows, each with a cell a column.
     pub rows: Vec<Vec<String>>,
+    /// Phases by row, which colour the words in the column `state`.
+    pub phases: Vec<Phase>,
 }
 
 impl Screen {
     /// The standard output.
     pub fn of_stdout(global: &Global) -> Self {
         let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
+        let (width, height) = (number("COLUMNS"), number("LINES"));
+        let terminal = std::io::stdout().is_terminal();
+        // Most shells do not export their variables.
+        let asked = (terminal && (width.is_none() || height.is_none())).then(size).flatten();
         Self {
-            width: number("COLUMNS").unwrap_or(80).max(NARROWEST),
-            height: number("LINES").unwrap_or(24).max(10),
-            terminal: std::io::stdout().is_terminal(),
+            width: width.or(asked.map(|size| size.1)).unwrap_or(80).max(NARROWEST),
+            height: height.or(asked.map(|size| size.0)).unwrap_or(24).max(10),
+            terminal,
             color: global.color_stdout(),
         }
     }
 
     /// A phase's word, coloured, padded to `width`.
-    pub fn phase(self, phase: Phase, width: usize) -> String {
+    fn phase(self, phase: Phase, width: usize) -> String {
         let word = format!("{:<width$}", phase.word());
         let code = match phase {
             Phase::Running | Phase::Evaluating | Phase::Starting => "36",
@@ -80,8 +90,14 @@ impl Screen {
             if number > 0 {
                 out.push('\n');
             }
-            for row in std::iter::once(&table.header).chain(&table.rows) {
-                let cells = block.iter().map(|&i| format!("{:<width$}", row[i], width = widths[i]));
+            let phases = std::iter::once(None).chain(table.phases.iter().copied().map(Some));
+            let phases = phases.chain(std::iter::repeat(None));
+            let rows = std::iter::once(&table.header).chain(&table.rows);
+            for (row, phase) in rows.zip(phases) {
+                let cells = block.iter().map(|&i| match phase {
+                    Some(phase) if table.header[i] == STATE => self.phase(phase, widths[i]),
+                    _ => format!("{:<width$}", row[i], width = widths[i]),
+                });
                 let line = cells.collect::<Vec<_>>().join("  ");
                 out.push_str(line.trim_end());
                 out.push('\n');
@@ -113,6 +129,17 @@ impl Screen {
     }
 }
 
+/// Rows and columns of the terminal, as `stty` has them.
+fn size() -> Option<(usize, usize)> {
+    let terminal = std::fs::File::open("/dev/tty").ok()?;
+    let output = std::process::Command::new("stty").arg("size").stdin(terminal).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
+    // A terminal that does not know says 0.
+    let mut next = || numbers.next().flatten().filter(|number| *number > 0);
+    Some((next()?, next()?))
+}
+
 /// A name in at most `most` characters: its beginning and its end, which tell it from others.
 pub fn shortened(name: &str, most: usize) -> String {
     let length = name.chars().count();
@@ -138,6 +165,7 @@ mod tests {
             header: row(["config", "seed", "state", "PPL@2048", "PPL@16384"]),
             keys: 2,
             rows: vec![row(["geo_500k", "42", "interrupted", "6.826", "18.207"])],
+            phases: vec![Phase::Interrupted],
         };
         let mut out = String::new();
         SCREEN.table(&mut out, &table);
@@ -146,6 +174,9 @@ mod tests {
             "config    seed  state        PPL@2048\ngeo_500k  42    interrupted  6.826\n\n\
              config    seed  PPL@16384\ngeo_500k  42    18.207\n"
         );
+        let mut out = String::new();
+        Screen { color: true, ..SCREEN }.table(&mut out, &table);
+        assert!(out.contains("  \x1b[33minterrupted\x1b[0m  6.826\n"), "{out:?}");
     }
 
     #[test]

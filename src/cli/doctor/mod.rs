@@ -1,0 +1,304 @@
+//! `xp doctor`: what this machine and this build can compute on, where files go, and what is missing.
+
+mod places;
+
+use std::path::PathBuf;
+
+use serde_json::{Value as Json, json};
+
+use super::common::{Global, ResultsArgs, answer, answer_json, bytes};
+use super::exit::Exit;
+use super::screen::Screen;
+use super::version;
+use crate::data::Cache;
+use crate::plan::NUMERICS_VERSION;
+use crate::run::{self, CudaStatus};
+use places::Place;
+
+/// Less room than this on a disk is worth a word: a checkpoint of a small model, a few times.
+const LITTLE_ROOM: u64 = 2 << 30;
+
+/// Variables that change what xp does, and whether their value may be shown.
+const VARIABLES: [(&str, bool); 13] = [
+    ("XP_CACHE", true),
+    ("XP_CUDA_LIB_DIRS", true),
+    ("XDG_CACHE_HOME", true),
+    ("HF_HOME", true),
+    ("HF_HUB_CACHE", true),
+    ("HF_ENDPOINT", true),
+    ("HF_HUB_OFFLINE", true),
+    ("HF_TOKEN", false),
+    ("HTTPS_PROXY", false),
+    ("https_proxy", false),
+    ("CUDA_VISIBLE_DEVICES", true),
+    ("COLUMNS", true),
+    ("NO_COLOR", true),
+];
+
+/// What this machine and this build can compute on, where files go, and what is missing.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  xp doctor --json    the same for a script or a bug report; no secret is in it")]
+pub struct Args {
+    #[command(flatten)]
+    results: ResultsArgs,
+    /// One JSON object.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What was found.
+struct Findings {
+    class: String,
+    threads: usize,
+    memory: Option<u64>,
+    cuda: CudaStatus,
+    places: Vec<Place>,
+    hub: Hub,
+    variables: Vec<(&'static str, String)>,
+    tools: Vec<Tool>,
+    /// Besides a GPU.
+    missing: Vec<String>,
+}
+
+/// What the environment says of the hub.
+struct Hub {
+    endpoint: String,
+    offline: bool,
+    token: bool,
+}
+
+/// A program that is of use beside xp.
+struct Tool {
+    name: &'static str,
+    purpose: &'static str,
+    path: Option<PathBuf>,
+    get: &'static str,
+}
+
+/// Carries out `xp doctor`.
+///
+/// # Errors
+/// An output that cannot be written: what is missing is the answer.
+pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
+    let findings = find(args);
+    if args.json {
+        return answer_json(&findings.json());
+    }
+    answer(&findings.text(Screen::of_stdout(global)))
+}
+
+fn find(args: &Args) -> Findings {
+    let (cuda, cpu) = (run::cuda_status(), run::Cpu::new());
+    let mut places = vec![Place::of("results", args.results.results.clone(), "--results", false)];
+    let mut missing = Vec::new();
+    match Cache::from_env() {
+        Ok(cache) => {
+            let set = std::env::var_os("XP_CACHE").is_some_and(|value| !value.is_empty());
+            let by = if set { "XP_CACHE" } else { "default" };
+            places.push(Place::of("tokens", cache.root().to_owned(), by, true));
+        }
+        Err(error) => missing.push(error.to_string()),
+    }
+    match places::hub_cache() {
+        Some((path, by)) => places.push(Place::of("hub cache", path, by, true)),
+        None => missing.push("no home folder, so no hub cache: set HF_HOME".to_owned()),
+    }
+    for Place { what, path, free, writable, .. } in &places {
+        let path = path.display();
+        let elsewhere = match *what {
+            "results" => "pass --results DIR",
+            "tokens" => "set XP_CACHE",
+            _ => "set HF_HOME",
+        };
+        if !writable {
+            missing.push(format!("{what}: `{path}` cannot be written: {elsewhere}"));
+        } else if let Some(free) = free.filter(|free| *free < LITTLE_ROOM) {
+            let free = bytes(free);
+            missing
+                .push(format!("{what}: only {free} left at `{path}`: free some, or {elsewhere}"));
+        }
+    }
+    let tools = vec![
+        tool("git", "the commit of your folder in provenance.json", "install git"),
+        tool("tensorboard", "looks at tb/ of the runs", "pip install tensorboard"),
+    ];
+    for Tool { name, purpose, path, get } in &tools {
+        if path.is_none() {
+            missing.push(format!("{name}, which {purpose}: {get}"));
+        }
+    }
+    Findings {
+        class: run::Executor::device_class(&cpu),
+        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        memory: run::available_memory(),
+        cuda,
+        places,
+        hub: hub(),
+        variables: variables(),
+        tools,
+        missing,
+    }
+}
+
+/// The hub as the environment has it. Whether it can be reached is not asked here.
+fn hub() -> Hub {
+    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+    let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
+    let yes = |value: String| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes" | "on");
+    Hub {
+        endpoint: without_user(&endpoint),
+        offline: var("HF_HUB_OFFLINE").is_some_and(yes),
+        token: var("HF_TOKEN").is_some(),
+    }
+}
+
+fn variables() -> Vec<(&'static str, String)> {
+    let value = |(name, shown): (&'static str, bool)| {
+        let value = std::env::var_os(name)?.to_string_lossy().into_owned();
+        Some((name, if shown { without_user(&value) } else { "set".to_owned() }))
+    };
+    VARIABLES.into_iter().filter_map(value).collect()
+}
+
+/// A URL without the user and password that it may hold.
+fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
+}
+
+fn tool(name: &'static str, purpose: &'static str, get: &'static str) -> Tool {
+    let path = std::env::var_os("PATH").and_then(|path| {
+        std::env::split_paths(&path).map(|dir| dir.join(name)).find(|file| file.is_file())
+    });
+    Tool { name, purpose, path, get }
+}
+
+impl Findings {
+    fn text(&self, screen: Screen) -> String {
+        let mut out = String::new();
+        let mut line = |label: &str, text: &str| {
+            screen.wrapped(&mut out, &format!("{label:<11}"), text);
+        };
+        let commit = version::COMMIT.map_or(String::new(), |commit| format!(", commit {commit}"));
+        line("xp", &format!("{}{commit}, numerics {NUMERICS_VERSION}", version::VERSION));
+        line("build", &format!("features: {}; {}", version::features_words(), version::RUSTC));
+        let memory = self.memory.map_or(String::new(), |n| format!(", {} available", gib(n)));
+        line("cpu", &format!("{}, {} threads{memory}", self.class, self.threads));
+        let CudaStatus { kernels, driver, cublas, gpus, problem, .. } = &self.cuda;
+        if let Some(kernels) = kernels {
+            line("cuda", kernels);
+        }
+        if let Some(driver) = driver {
+            let cublas = cublas.as_deref().unwrap_or("not found");
+            line("", &format!("driver for CUDA {driver}, cuBLAS {cublas}"));
+        }
+        for (i, gpu) in gpus.iter().enumerate() {
+            let (name, capability) = (&gpu.name, &gpu.compute_capability);
+            line(
+                &format!("cuda:{i}"),
+                &format!(
+                    "{name}, compute capability {capability}, {} multiprocessors, {}",
+                    gpu.multiprocessors,
+                    gib(gpu.memory)
+                ),
+            );
+        }
+        if let Some(problem) = problem {
+            line(if kernels.is_none() { "cuda" } else { "" }, problem);
+        }
+        for place in &self.places {
+            let size = place.size.map_or(String::new(), |n| format!(", holds {}", bytes(n)));
+            let free = place.free.map_or(String::new(), |n| format!(", {} free", bytes(n)));
+            let (path, by) = (place.path.display(), place.by);
+            line(place.what, &format!("{path} ({by}){size}{free}"));
+        }
+        let offline = if self.hub.offline { ", offline by HF_HUB_OFFLINE" } else { "" };
+        let token = if self.hub.token { ", HF_TOKEN is set" } else { "" };
+        line("hub", &format!("{}{offline}{token}", self.hub.endpoint));
+        for (i, (name, value)) in self.variables.iter().enumerate() {
+            line(if i == 0 { "variables" } else { "" }, &format!("{name}={value}"));
+        }
+        for Tool { name, path, .. } in &self.tools {
+            if let Some(path) = path {
+                line(name, &path.display().to_string());
+            }
+        }
+        line("editors", "a spec's first line `#:schema PATH` names its schema: xp init, xp schema");
+        if self.missing.is_empty() && problem.is_none() {
+            line("missing", "nothing");
+        }
+        for (i, missing) in self.missing.iter().enumerate() {
+            line(if i == 0 { "missing" } else { "" }, missing);
+        }
+        out
+    }
+
+    fn json(&self) -> Json {
+        let gpus = self.cuda.gpus.iter().map(|gpu| {
+            json!({
+                "name": gpu.name,
+                "compute_capability": gpu.compute_capability,
+                "multiprocessors": gpu.multiprocessors,
+                "memory_bytes": gpu.memory,
+            })
+        });
+        let places = self.places.iter().map(|place| {
+            let value = json!({
+                "path": place.path, "by": place.by, "size_bytes": place.size,
+                "free_bytes": place.free, "writable": place.writable,
+            });
+            (place.what.replace(' ', "_"), value)
+        });
+        let variables =
+            self.variables.iter().map(|(name, value)| ((*name).to_owned(), json!(value)));
+        let tools = self.tools.iter().map(|tool| (tool.name.to_owned(), json!(tool.path)));
+        json!({
+            "version": version::VERSION,
+            "commit": version::COMMIT,
+            "numerics": NUMERICS_VERSION,
+            "features": version::features(),
+            "rustc": version::RUSTC,
+            "cpu": {
+                "device_class": self.class, "threads": self.threads,
+                "available_memory_bytes": self.memory,
+            },
+            "cuda": {
+                "built": self.cuda.built,
+                "kernels": self.cuda.kernels,
+                "driver": self.cuda.driver,
+                "cublas": self.cuda.cublas,
+                "gpus": gpus.collect::<Vec<_>>(),
+                "problem": self.cuda.problem,
+            },
+            "places": places.collect::<serde_json::Map<_, _>>(),
+            "hub": {
+                "endpoint": self.hub.endpoint, "offline": self.hub.offline, "token": self.hub.token,
+            },
+            "variables": variables.collect::<serde_json::Map<_, _>>(),
+            "tools": tools.collect::<serde_json::Map<_, _>>(),
+            "missing": self.cuda.problem.iter().chain(&self.missing).collect::<Vec<_>>(),
+        })
+    }
+}
+
+fn gib(bytes: u64) -> String {
+    format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::without_user;
+
+    #[test]
+    fn a_password_in_an_endpoint_is_not_shown() {
+        assert_eq!(without_user("https://me:secret@hub.example/x@y"), "https://hub.example/x@y");
+        assert_eq!(without_user("https://hub.example"), "https://hub.example");
+        assert_eq!(without_user("/a/folder"), "/a/folder");
+    }
+}
