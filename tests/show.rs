@@ -110,6 +110,7 @@ fn an_experiment_and_a_run_are_told_from_their_files() {
     let before = lab.json(&spec);
     assert_eq!(states(&before), ["todo"; 4]);
     assert_eq!(before["next"], "xp run tiny.toml");
+    assert!(!lab.show(&[&spec]).contains("loss"), "nothing to say of it yet");
     assert_eq!(lab.xp(&["run", &spec, "--only", "geo"]).status.code(), Some(0));
     let half = lab.json("results/tiny");
     assert_eq!(states(&half), ["done", "done", "todo", "todo"]);
@@ -279,6 +280,8 @@ fn tensorboard_changes_no_result_and_can_be_left_out() {
     let shown = lab.json("blocked/tiny/geo/seed-1");
     assert_eq!(shown["run"]["state"], "failed", "{shown}");
     assert!(shown["run"]["reason"].as_str().expect("words").contains("tb"), "{shown}");
+    let text = lab.show(&[&spec, "--results", "blocked"]);
+    assert!(text.contains("geo seed 1: ") && text.contains("go on: xp run tiny.toml"), "{text}");
 }
 
 type Scalars = BTreeMap<String, Vec<(u64, u32)>>;

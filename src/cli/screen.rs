@@ -37,6 +37,18 @@ pub struct Table {
     pub phases: Vec<Phase>,
 }
 
+impl Table {
+    /// Takes away the columns that have nothing to say of any row, but for the keys.
+    pub fn drop_empty(&mut self, nothing: &str) {
+        let full = |i: usize| i < self.keys || self.rows.iter().any(|row| row[i] != nothing);
+        let keep: Vec<bool> = (0..self.header.len()).map(full).collect();
+        for row in std::iter::once(&mut self.header).chain(&mut self.rows) {
+            let mut keep = keep.iter();
+            row.retain(|_| *keep.next().expect("a cell a column"));
+        }
+    }
+}
+
 impl Screen {
     /// The standard output.
     pub fn of_stdout(global: &Global) -> Self {
@@ -177,6 +189,18 @@ mod tests {
         let mut out = String::new();
         Screen { color: true, ..SCREEN }.table(&mut out, &table);
         assert!(out.contains("  \x1b[33minterrupted\x1b[0m  6.826\n"), "{out:?}");
+    }
+
+    #[test]
+    fn columns_without_content_are_left_out() {
+        let row = |cells: [&str; 3]| cells.map(str::to_owned).to_vec();
+        let (header, rows) = (row(["config", "step", "loss"]), vec![row(["-", "-", "1.5"])]);
+        let mut table = Table { header, keys: 1, rows, phases: Vec::new() };
+        table.drop_empty("-");
+        assert_eq!(
+            (table.header.join(" "), table.rows[0].join(" ")),
+            ("config loss".into(), "- 1.5".into())
+        );
     }
 
     #[test]

@@ -191,6 +191,11 @@ impl Standing {
         standing
     }
 
+    /// Whether the train id is that of the declaration: what was measured elsewhere has none.
+    fn is_to_be_named(&self) -> bool {
+        self.train_id.is_none() && self.phase != Phase::Imported
+    }
+
     fn phase(&self, point: Option<&Point>) -> (Phase, String) {
         if let Some(active) = self.active() {
             return active;
@@ -312,7 +317,7 @@ pub fn standings(layout: &Layout, declared: &Declared) -> Vec<Standing> {
                     let point_name = point.name.as_deref();
                     let dir = layout.run(&declared.experiment, point_name, &config.name, seed);
                     let mut standing = Standing::of(&dir.attempt(attempt), Some(name), Some(point));
-                    if standing.train_id.is_none() {
+                    if standing.is_to_be_named() {
                         standing.train_id = config.train_ids.get(i).cloned();
                     }
                     all.push(standing);
@@ -346,7 +351,7 @@ pub fn standing(dir: &RunDir) -> Standing {
     let declared = lock.as_ref().map(|(_, lock)| lock.declared_now());
     let point = name.as_ref().and_then(|name| declared?.point(name.point.as_deref()));
     let mut standing = Standing::of(dir, name, point);
-    if standing.train_id.is_none()
+    if standing.is_to_be_named()
         && let (Some(name), Some(point), Some(declared)) = (&standing.name, point, declared)
         && let Some(config) = point.configs.iter().find(|config| config.name == name.config)
         && let Some(i) = declared.seeds.iter().position(|seed| *seed == name.seed)

@@ -8,6 +8,8 @@ use super::super::screen::{Screen, Table, shortened};
 use crate::results::{Declared, Layout};
 use crate::run::status::{Phase, RunName, Standing, standings};
 
+/// A cell with nothing to say.
+const NONE: &str = "-";
 /// Longest name in a table.
 const LONGEST_NAME: usize = 40;
 
@@ -62,15 +64,17 @@ impl Seen {
         self.source.as_ref().unwrap_or(&self.folder)
     }
 
-    /// How to go on, as a command; `None` if nothing is to be done, or it is being done.
-    pub fn next(&self) -> Option<String> {
-        let left = self.runs.iter().any(|run| !run.phase.is_final() || run.phase == Phase::Failed);
-        let active = self.runs.iter().any(|run| run.phase.is_active());
-        match (active, left) {
-            (true, _) => None,
-            (false, true) => Some(format!("xp run {}", self.source.as_deref().unwrap_or("SPEC"))),
-            (false, false) => Some(format!("xp report {}", self.named())),
+    /// What to do next, and the command for it; `None` if it is being done.
+    pub fn next(&self) -> Option<(&'static str, String)> {
+        if self.runs.iter().any(|run| run.phase.is_active()) {
+            return None;
         }
+        // A run that failed is tried again.
+        let left = self.runs.iter().any(|run| !run.phase.is_final() || run.phase == Phase::Failed);
+        Some(match left {
+            true => ("go on", format!("xp run {}", self.source.as_deref().unwrap_or("SPEC"))),
+            false => ("judge", format!("xp report {}", self.named())),
+        })
     }
 }
 
@@ -99,6 +103,7 @@ pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
         table.rows.push(row(run, &lengths));
         table.phases.push(run.phase);
     }
+    table.drop_empty(NONE);
     out.push_str(&format!("{}: {} runs in {}\n\n", seen.experiment, seen.runs.len(), seen.folder));
     screen.table(&mut out, &table);
     if rest > 0 {
@@ -118,8 +123,7 @@ pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
     };
     screen.wrapped(&mut out, "", &format!("{}{left}", seen.counted()));
     match seen.next() {
-        Some(next) if seen.is_final() => out.push_str(&format!("judge: {next}\n")),
-        Some(next) => out.push_str(&format!("go on: {next}\n")),
+        Some((what, command)) => out.push_str(&format!("{what}: {command}\n")),
         None if watched => out.push_str("Ctrl-C ends the watch, not the runs\n"),
         None => out.push_str(&format!("follow: xp show {} --watch\n", seen.named())),
     }
@@ -132,7 +136,7 @@ fn config(run: &Standing) -> String {
 }
 
 fn row(run: &Standing, lengths: &[u64]) -> Vec<String> {
-    let none = || "-".to_owned();
+    let none = || NONE.to_owned();
     let step = match (run.phase, run.step, run.steps) {
         (_, 0, _) => none(),
         (Phase::Done | Phase::Evaluate, step, _) | (_, step, None) => step.to_string(),

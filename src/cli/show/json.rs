@@ -14,7 +14,7 @@ pub fn of_experiment(seen: &experiment::Seen) -> Json {
         "folder": seen.folder,
         "runs": seen.runs.iter().map(standing).collect::<Vec<_>>(),
         "counts": counts,
-        "next": seen.next(),
+        "next": seen.next().map(|(_, command)| command),
     })
 }
 

@@ -1,5 +1,7 @@
 //! One run: identity, state, loss curve, results, attempts.
 
+use std::time::SystemTime;
+
 use super::super::common::{bytes, duration};
 use super::super::exit::Exit;
 use super::super::screen::{Screen, Table};
@@ -203,11 +205,14 @@ fn attempts(out: &mut String, run: &Standing, screen: &Screen) {
 }
 
 fn attempt_row(attempt: &Attempt, run: &Standing) -> Vec<String> {
-    let took = attempt.end.as_ref().and_then(|end| {
-        let time = |text: &str| humantime::parse_rfc3339(text).ok();
-        time(end)?.duration_since(time(&attempt.start)?).ok()
-    });
     let running = attempt.outcome == "running";
+    let time = |text: &String| humantime::parse_rfc3339(text).ok();
+    let end = match &attempt.end {
+        Some(end) => time(end),
+        None => (running && run.phase.is_active()).then(SystemTime::now),
+    };
+    let took =
+        end.zip(time(&attempt.start)).and_then(|(end, start)| end.duration_since(start).ok());
     let to = if running { attempt.to_step.max(run.step) } else { attempt.to_step };
     let gone = running && !run.phase.is_active();
     vec![
