@@ -1,6 +1,7 @@
 //! `xp show` and the event files of runs: in one go, while they run, after a kill.
 
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -197,24 +198,33 @@ fn a_run_is_followed_while_it_runs_and_after_it_was_killed() {
     let path = lab.path(&log);
     let bytes = std::fs::read(&path).expect("a log");
     std::fs::write(&path, &bytes[..bytes.len() - 5]).expect("writable");
-    let killed = lab.json(folder)["run"].clone();
-    assert_eq!(killed["state"], "interrupted", "{killed}");
-    assert!(killed["reason"].as_str().expect("words").contains("its process is gone"), "{killed}");
-    let text = lab.show(&[folder]);
-    assert!(text.contains("killed") && text.contains("checkpoint at step"), "{text}");
-    assert!(lab.show(&[&spec]).contains("go on: xp run tiny.toml"));
+    let gone_is_known = Path::new("/proc/locks").exists();
+    if gone_is_known {
+        let killed = lab.json(folder)["run"].clone();
+        assert_eq!(killed["state"], "interrupted", "{killed}");
+        let reason = killed["reason"].as_str().expect("words");
+        assert!(reason.contains("its process is gone"), "{killed}");
+        let text = lab.show(&[folder]);
+        assert!(text.contains("killed") && text.contains("checkpoint at step"), "{text}");
+        assert!(lab.show(&[&spec]).contains("go on: xp run tiny.toml"));
+    } else {
+        eprintln!("skipped: this system does not tell who holds a lock");
+    }
 
     // To look does not make a run that starts believe that another process is at it.
-    let watch = lab.start(&["show", &spec, "--watch", "--every", "0.1"]);
+    let mut watch = lab.start(&["show", &spec, "--watch", "--every", "0.1"]);
+    let mut watched = BufReader::new(watch.stdout.take().expect("a pipe"));
+    let mut lines = String::new();
+    watched.read_line(&mut lines).expect("it tells what it finds before the run goes on");
     let mut child = lab.start(&["run", &spec, "--jobs", "1"]);
     while child.try_wait().expect("a child").is_none() {
         lab.json(&spec);
     }
     assert_eq!(child.wait().expect("a child").code(), Some(0));
-    let watched = watch.wait_with_output().expect("it ends by itself");
-    assert_eq!(watched.status.code(), Some(0));
-    let lines = String::from_utf8(watched.stdout).expect("text");
-    assert!(lines.contains("geo seed 1: interrupted") && lines.contains("running"), "{lines}");
+    watched.read_to_string(&mut lines).expect("text");
+    assert_eq!(watch.wait().expect("it ends by itself").code(), Some(0));
+    assert!(lines.contains("running"), "{lines}");
+    assert!(!gone_is_known || lines.starts_with("geo seed 1: interrupted"), "{lines}");
     assert!(lines.ends_with("2 done\n"), "{lines}");
 
     let wanted = files_say(&lab.path(folder));
@@ -231,12 +241,13 @@ fn ctrl_c_ends_a_watch_and_a_reader_that_leaves_is_no_error() {
         if what[1].ends_with("seed-1") {
             std::fs::create_dir_all(lab.path(what[1])).expect("writable");
         }
-        let child = lab.start(what);
-        std::thread::sleep(Duration::from_millis(500));
+        let mut child = lab.start(what);
+        let mut stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("it tells what it finds");
         Command::new("kill").args(["-INT", &child.id().to_string()]).status().expect("kill runs");
-        let output = child.wait_with_output().expect("it ends");
-        assert_eq!(output.status.code(), Some(0), "{what:?}");
-        assert!(String::from_utf8_lossy(&output.stdout).contains("todo"), "{what:?}");
+        assert_eq!(child.wait().expect("it ends").code(), Some(0), "{what:?}");
+        assert!(line.contains("todo"), "{what:?}: {line}");
     }
     let mut child = lab.start(&["show", &spec]);
     drop(child.stdout.take());
