@@ -163,6 +163,13 @@ fn an_experiment_and_a_run_are_told_from_their_files() {
         lab.spec("gone", &[("[data.validation]", "[data.validation]\nfiles = \"gone.txt\"")]);
     assert_eq!(states(&lab.json(&gone)), ["done"; 4]);
 
+    // Another learning rate under the same name: what lies there is not of this spec.
+    let other = lab.spec("other", &[("lr = 3e-3", "lr = 1e-3")]);
+    let json = lab.json(&other);
+    assert_eq!(states(&json), ["conflict"; 4]);
+    assert!(json["runs"][0]["eval"].is_null());
+    assert_narrow(&lab.show(&[&other]));
+
     // Damage is told, not passed over; an empty folder of a seed is nothing yet.
     std::fs::write(lab.path(&format!("{folder}/run.json")), "{").expect("writable");
     let run = lab.json(folder)["run"].clone();

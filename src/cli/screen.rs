@@ -71,7 +71,7 @@ impl Screen {
         let code = match phase {
             Phase::Running | Phase::Evaluating | Phase::Starting => "36",
             Phase::Done | Phase::Imported => "32",
-            Phase::Failed | Phase::Diverged => "31",
+            Phase::Failed | Phase::Diverged | Phase::Conflict => "31",
             Phase::Interrupted => "33",
             Phase::Todo | Phase::Evaluate => return word,
         };

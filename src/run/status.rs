@@ -26,6 +26,8 @@ pub enum Phase {
     Starting,
     /// An error stopped it.
     Failed,
+    /// Results of another run lie under its name: another protocol, other frequencies.
+    Conflict,
     /// The loss or the gradient stopped being finite.
     Diverged,
     /// A signal stopped it, or a kill; a checkpoint is there or not.
@@ -49,6 +51,7 @@ impl Phase {
             Self::Evaluating => "evaluating",
             Self::Starting => "starting",
             Self::Failed => "failed",
+            Self::Conflict => "conflict",
             Self::Diverged => "diverged",
             Self::Interrupted => "interrupted",
             Self::Evaluate => "evaluate",
@@ -191,6 +194,24 @@ impl Standing {
         standing
     }
 
+    /// Holds the record against the train id that is declared. Results of another run are not this
+    /// run's, whatever they are.
+    fn hold_against(&mut self, declared: &str) {
+        let Some(other) = self.train_id.take_if(|id| *id != declared) else { return };
+        self.record = None;
+        self.train_id = Some(declared.to_owned());
+        if !self.phase.is_active() {
+            let short = |id: &str| id.chars().take(12).collect::<String>();
+            self.phase = Phase::Conflict;
+            self.words = format!(
+                "results of another run lie there (train id {}, declared is {}): `xp run` says \
+                 which keys differ, and what to do",
+                short(&other),
+                short(declared)
+            );
+        }
+    }
+
     /// Whether the train id is that of the declaration: what was measured elsewhere has none.
     fn is_to_be_named(&self) -> bool {
         self.train_id.is_none() && self.phase != Phase::Imported
@@ -317,8 +338,11 @@ pub fn standings(layout: &Layout, declared: &Declared) -> Vec<Standing> {
                     let point_name = point.name.as_deref();
                     let dir = layout.run(&declared.experiment, point_name, &config.name, seed);
                     let mut standing = Standing::of(&dir.attempt(attempt), Some(name), Some(point));
+                    let declared_id = config.train_ids.get(i);
                     if standing.is_to_be_named() {
-                        standing.train_id = config.train_ids.get(i).cloned();
+                        standing.train_id = declared_id.cloned();
+                    } else if let Some(id) = declared_id {
+                        standing.hold_against(id);
                     }
                     all.push(standing);
                 }

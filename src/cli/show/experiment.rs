@@ -110,8 +110,8 @@ pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
         out.push_str(&format!("({rest} more)\n"));
     }
     out.push('\n');
-    for run in shown.iter().filter(|run| run.phase == Phase::Failed || run.phase == Phase::Diverged)
-    {
+    let in_trouble = [Phase::Failed, Phase::Diverged, Phase::Conflict];
+    for run in shown.iter().filter(|run| in_trouble.contains(&run.phase)) {
         let seed = run.name.as_ref().map_or(0, |name| name.seed);
         screen.wrapped(&mut out, &format!("{} seed {seed}: ", config(run)), &run.words);
     }

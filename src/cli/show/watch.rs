@@ -150,7 +150,9 @@ fn line(run: &Standing) -> String {
     let speed = run.tokens_per_s.filter(|_| run.phase == Phase::Running);
     let speed = speed.map_or(String::new(), |s| format!(" {} tok/s", experiment::speed(s)));
     let words = match run.phase {
-        Phase::Failed | Phase::Diverged | Phase::Evaluate => format!(": {}", run.words),
+        Phase::Failed | Phase::Diverged | Phase::Conflict | Phase::Evaluate => {
+            format!(": {}", run.words)
+        }
         _ => String::new(),
     };
     format!("{name}: {}{step}{loss}{speed}{words}\n", run.phase.word())
