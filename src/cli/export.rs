@@ -21,8 +21,8 @@ enum To {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  xp export results/quickstart/geo_10k/seed-42 --to hf my-model
-  xp export results/quickstart/geo_10k/seed-42 --to gguf my-model.gguf")]
+  xp export results/quickstart/geo_10k/seed-1 --to hf my-model
+  xp export results/quickstart/geo_10k/seed-1 --to gguf my-model.gguf")]
 pub struct Args {
     /// The folder of a run: results/<experiment>/<config>/seed-<seed>.
     #[arg(value_name = "RUN", value_hint = clap::ValueHint::DirPath)]

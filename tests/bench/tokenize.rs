@@ -79,7 +79,11 @@ fn library(path: &Path, stories: &str, copies: usize) -> Result<(), Box<dyn Erro
         let mut tokens = 0;
         for _ in 0..copies {
             let encoded = tokenizer.encode_batch_fast(documents.clone(), false);
-            tokens += encoded.map_err(|e| e.to_string())?.iter().map(|e| e.len()).sum::<usize>();
+            tokens += encoded
+                .map_err(|e| e.to_string())?
+                .iter()
+                .map(tokenizers::Encoding::len)
+                .sum::<usize>();
         }
         let speed = (stories.len() * copies) as f64 / 1e6 / start.elapsed().as_secs_f64();
         println!("{:<16} {speed:>8.1} MB/s  {tokens:>10} tokens", "  the library");
