@@ -18,9 +18,10 @@ use crate::run::Observer;
     args_conflicts_with_subcommands = true,
     after_help = "\
 Examples:
-  xp data specs/3cfg_3seed.toml                    fetch and tokenise what the spec needs
-  xp data export specs/3cfg_3seed.toml tokens.tar  put the tokens into one file
-  xp data import tokens.tar                        take them in on a machine without a network"
+  xp data specs/a.toml                   fetch and tokenise what the spec needs
+  xp data export specs/a.toml tokens.tar put the tokens into one file
+  xp data import tokens.tar              take them in where there is no network
+  HF_HUB_OFFLINE=1 xp run specs/a.toml   then train without one"
 )]
 pub struct Args {
     #[command(subcommand)]

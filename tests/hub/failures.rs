@@ -394,3 +394,39 @@ fn a_server_without_ranges_sends_the_file_again() {
     place.server.fail(CDN, usize::MAX, Fault::NoRange);
     assert_eq!(place.data().0, 0);
 }
+
+#[test]
+fn doctor_asks_whether_the_hub_answers_and_tells_no_secret() {
+    let place = Place::new();
+    let doctor = |envs: &[(&str, &str)]| {
+        let mut command = place.command(&["doctor", "--json"]);
+        let output = command.envs(envs.iter().copied()).output().unwrap();
+        assert_eq!(told(&output), (0, String::new()));
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(!text.contains("secret"), "{text}");
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()
+    };
+    // This hub does not know the question, but it answers.
+    let json = doctor(&[]);
+    assert_eq!(
+        (&json["hub"]["reachable"], &json["hub"]["problem"]),
+        (&true.into(), &serde_json::Value::Null)
+    );
+    let dead = doctor(&[("HF_ENDPOINT", "http://me:secret@127.0.0.1:9")]);
+    assert_eq!(dead["hub"]["reachable"], false);
+    let missing = dead["missing"].to_string();
+    assert!(
+        missing.contains("http://127.0.0.1:9") && missing.contains("HF_ENDPOINT to a mirror"),
+        "{missing}"
+    );
+    place.server.fail("whoami", 1, Fault::Status(401, vec![]));
+    let refused = doctor(&[("HF_TOKEN", "hf_secret")]);
+    assert!(refused["missing"].to_string().contains("it refuses the token"), "{refused}");
+    place.server.forget_requests();
+    let offline = doctor(&[("HF_HUB_OFFLINE", "1"), ("HF_TOKEN", "hf_secret")]);
+    assert_eq!(offline["hub"]["reachable"], serde_json::Value::Null);
+    assert_eq!(place.server.requests().len(), 0);
+    let output = place.xp(&["doctor"]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains(": answers in 0."), "{text}");
+}

@@ -10,7 +10,7 @@ use super::common::{Global, ResultsArgs, answer, answer_json, bytes};
 use super::exit::Exit;
 use super::screen::Screen;
 use super::version;
-use crate::data::Cache;
+use crate::data::{Cache, HubStatus, hub_status, without_user};
 use crate::plan::NUMERICS_VERSION;
 use crate::run::{self, CudaStatus};
 use places::Place;
@@ -19,7 +19,7 @@ use places::Place;
 const LITTLE_ROOM: u64 = 2 << 30;
 
 /// Variables that change what xp does, and whether their value may be shown.
-const VARIABLES: [(&str, bool); 13] = [
+const VARIABLES: [(&str, bool); 19] = [
     ("XP_CACHE", true),
     ("XP_CUDA_LIB_DIRS", true),
     ("XDG_CACHE_HOME", true),
@@ -27,9 +27,15 @@ const VARIABLES: [(&str, bool); 13] = [
     ("HF_HUB_CACHE", true),
     ("HF_ENDPOINT", true),
     ("HF_HUB_OFFLINE", true),
+    ("HF_HUB_DOWNLOAD_TIMEOUT", true),
     ("HF_TOKEN", false),
+    ("HF_TOKEN_PATH", true),
+    ("XP_HUB_RETRY_S", true),
+    ("SSL_CERT_FILE", true),
     ("HTTPS_PROXY", false),
     ("https_proxy", false),
+    ("ALL_PROXY", false),
+    ("NO_PROXY", true),
     ("CUDA_VISIBLE_DEVICES", true),
     ("COLUMNS", true),
     ("NO_COLOR", true),
@@ -55,18 +61,12 @@ struct Findings {
     memory: Option<u64>,
     cuda: CudaStatus,
     places: Vec<Place>,
-    hub: Hub,
+    /// None where the environment is wrong; `missing` says how.
+    hub: Option<HubStatus>,
     variables: Vec<(&'static str, String)>,
     tools: Vec<Tool>,
     /// Besides a GPU.
     missing: Vec<String>,
-}
-
-/// What the environment says of the hub.
-struct Hub {
-    endpoint: String,
-    offline: bool,
-    token: bool,
 }
 
 /// A program that is of use beside xp.
@@ -101,9 +101,19 @@ fn find(args: &Args) -> Findings {
         }
         Err(error) => missing.push(error.to_string()),
     }
-    match places::hub_cache() {
-        Some((path, by)) => places.push(Place::of("hub cache", path, by, true)),
-        None => missing.push("no home folder, so no hub cache: set HF_HOME".to_owned()),
+    let hub = Cache::from_env().and_then(|cache| hub_status(cache.root()));
+    if let Err(error) = &hub {
+        missing.push(error.to_string());
+    }
+    let hub = hub.ok();
+    if let Some(hub) = &hub {
+        places.push(Place::of("hub cache", hub.folder.clone(), places::hub_cache_by(), true));
+        if let Some(Err(problem)) = &hub.answer {
+            missing.push(format!(
+                "the hub: {problem}. Datasets and tokenizers of the hub need it; set HF_ENDPOINT to a mirror, \
+                 HTTPS_PROXY to a proxy, or bring tokens with xp data export and import"
+            ));
+        }
     }
     for Place { what, path, free, writable, .. } in &places {
         let path = path.display();
@@ -135,22 +145,10 @@ fn find(args: &Args) -> Findings {
         memory: run::available_memory(),
         cuda,
         places,
-        hub: hub(),
+        hub,
         variables: variables(),
         tools,
         missing,
-    }
-}
-
-/// The hub as the environment has it. Whether it can be reached is not asked here.
-fn hub() -> Hub {
-    let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-    let endpoint = var("HF_ENDPOINT").unwrap_or_else(|| "https://huggingface.co".to_owned());
-    let yes = |value: String| matches!(value.to_lowercase().as_str(), "1" | "true" | "yes" | "on");
-    Hub {
-        endpoint: without_user(&endpoint),
-        offline: var("HF_HUB_OFFLINE").is_some_and(yes),
-        token: var("HF_TOKEN").is_some(),
     }
 }
 
@@ -160,16 +158,6 @@ fn variables() -> Vec<(&'static str, String)> {
         Some((name, if shown { without_user(&value) } else { "set".to_owned() }))
     };
     VARIABLES.into_iter().filter_map(value).collect()
-}
-
-/// A URL without the user and password that it may hold.
-fn without_user(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let end = rest.find('/').unwrap_or(rest.len());
-    match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
-        None => url.to_owned(),
-    }
 }
 
 fn tool(name: &'static str, purpose: &'static str, get: &'static str) -> Tool {
@@ -218,9 +206,15 @@ impl Findings {
             let (path, by) = (place.path.display(), place.by);
             line(place.what, &format!("{path} ({by}){size}{free}"));
         }
-        let offline = if self.hub.offline { ", offline by HF_HUB_OFFLINE" } else { "" };
-        let token = if self.hub.token { ", HF_TOKEN is set" } else { "" };
-        line("hub", &format!("{}{offline}{token}", self.hub.endpoint));
+        if let Some(hub) = &self.hub {
+            let token = if hub.token { ", with a token" } else { "" };
+            let answer = match &hub.answer {
+                Some(Ok(took)) => format!("answers in {:.2} s{token}", took.as_secs_f64()),
+                Some(Err(_)) => "does not answer".to_owned(),
+                None => format!("offline by HF_HUB_OFFLINE{token}"),
+            };
+            line("hub", &format!("{}: {answer}", hub.endpoint));
+        }
         for (i, (name, value)) in self.variables.iter().enumerate() {
             line(if i == 0 { "variables" } else { "" }, &format!("{name}={value}"));
         }
@@ -277,9 +271,11 @@ impl Findings {
                 "problem": self.cuda.problem,
             },
             "places": places.collect::<serde_json::Map<_, _>>(),
-            "hub": {
-                "endpoint": self.hub.endpoint, "offline": self.hub.offline, "token": self.hub.token,
-            },
+            "hub": self.hub.as_ref().map(|hub| json!({
+                "endpoint": hub.endpoint, "offline": hub.offline, "token": hub.token,
+                "reachable": hub.answer.as_ref().map(Result::is_ok),
+                "problem": hub.answer.as_ref().and_then(|answer| answer.as_ref().err()),
+            })),
             "variables": variables.collect::<serde_json::Map<_, _>>(),
             "tools": tools.collect::<serde_json::Map<_, _>>(),
             "missing": self.cuda.problem.iter().chain(&self.missing).collect::<Vec<_>>(),
@@ -289,16 +285,4 @@ impl Findings {
 
 fn gib(bytes: u64) -> String {
     format!("{:.1} GiB", bytes as f64 / f64::from(1 << 30))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::without_user;
-
-    #[test]
-    fn a_password_in_an_endpoint_is_not_shown() {
-        assert_eq!(without_user("https://me:secret@hub.example/x@y"), "https://hub.example/x@y");
-        assert_eq!(without_user("https://hub.example"), "https://hub.example");
-        assert_eq!(without_user("/a/folder"), "/a/folder");
-    }
 }

@@ -33,17 +33,10 @@ impl Place {
     }
 }
 
-/// The hub's cache, as its own tools find it.
-pub fn hub_cache() -> Option<(PathBuf, &'static str)> {
-    let var = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
-    if let Some(folder) = var("HF_HUB_CACHE") {
-        return Some((folder.into(), "HF_HUB_CACHE"));
-    }
-    if let Some(home) = var("HF_HOME") {
-        return Some((Path::new(&home).join("hub"), "HF_HOME"));
-    }
-    let home = etcetera::home_dir().ok()?;
-    Some((home.join(".cache/huggingface/hub"), "default"))
+/// Which variable says where the hub's cache is.
+pub fn hub_cache_by() -> &'static str {
+    let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    ["HF_HUB_CACHE", "HF_HOME"].into_iter().find(|name| set(name)).unwrap_or("default")
 }
 
 /// The folder, or the nearest one above it that is there.

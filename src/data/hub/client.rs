@@ -212,6 +212,7 @@ pub(crate) fn get(
         }
         if moved {
             let location = header("location").ok_or_else(|| {
+                let url = without_user(&url);
                 Failure::Wrong(format!("{url} answers {status} without saying where to go"))
             })?;
             url = resolve(&here, &location)?;
@@ -229,6 +230,7 @@ pub(crate) fn get(
             }
         };
     }
+    let url = without_user(&url);
     Err(Failure::Wrong(format!("{url}: redirected more than {MAX_REDIRECTS} times")))
 }
 
@@ -273,8 +275,18 @@ fn resolve(from: &Uri, location: &str) -> Result<String, Failure> {
 fn network(url: &str, error: &ureq::Error) -> Failure {
     // Where the request went may be another host than the one that was asked; a signed address
     // has its signature in the query.
-    let place = url.split(['?', '#']).next().unwrap_or(url);
+    let place = without_user(url.split(['?', '#']).next().unwrap_or(url));
     Failure::Network(format!("{place}: {error}"))
+}
+
+/// An address without the user and password that it may hold.
+pub fn without_user(url: &str) -> String {
+    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+    let end = rest.find('/').unwrap_or(rest.len());
+    match rest[..end].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
 }
 
 /// At most one line of a text that a server sent.
@@ -305,6 +317,13 @@ mod tests {
         for other in ["http://a/x", "https://b/x", "https://a:444/x", "https://sub.a/x"] {
             assert!(!same_host(&uri("https://a/x"), &uri(other)), "{other}");
         }
+    }
+
+    #[test]
+    fn a_password_in_an_address_is_not_shown() {
+        assert_eq!(without_user("https://me:secret@hub.example/x@y"), "https://hub.example/x@y");
+        assert_eq!(without_user("https://hub.example"), "https://hub.example");
+        assert_eq!(without_user("/a/folder"), "/a/folder");
     }
 
     #[test]

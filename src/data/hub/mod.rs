@@ -15,12 +15,14 @@
 //! | `listing` | what a commit holds, and which files are a split's |
 //! | `download` | one file: resumed, tried again, verified |
 //! | `repo` | names and addresses |
+//! | `status` | whether it can be reached |
 //! | `verify` | content hashes |
 
 mod client;
 mod download;
 mod listing;
 mod repo;
+mod status;
 #[cfg(test)]
 mod tests;
 mod verify;
@@ -31,10 +33,12 @@ use std::time::Duration;
 use super::cache::Progress;
 use super::error::Error;
 use crate::fs;
+pub use client::without_user;
 use client::{Endpoint, Failure};
 pub(crate) use listing::Choice;
 use listing::{Listing, RemoteFile};
 use repo::{Kind, Repo, is_word, safe_path};
+pub use status::{HubStatus, hub_status};
 use verify::ContentHash;
 
 /// The hub itself.
@@ -358,7 +362,8 @@ impl Hub {
     ) -> Result<HubFile, Error> {
         let Some(relative) = safe_path(&file.name) else {
             let value = file.name.clone();
-            let endpoint = self.endpoints.first().map_or(String::new(), |e| e.url.clone());
+            let endpoint = self.endpoints.first().map_or("", |endpoint| &endpoint.url);
+            let endpoint = client::without_user(endpoint);
             return Err(Error::Unsafe { endpoint, what: "a file name", value });
         };
         let path = self.snapshot(repo, commit).join(relative);
@@ -493,8 +498,10 @@ fn failed(action: &str, failures: &[(&str, Failure)]) -> Error {
     if failures.iter().any(|(_, failure)| matches!(failure, Failure::Stopped)) {
         return Error::Stopped;
     }
-    let reasons: Vec<String> =
-        failures.iter().map(|(url, failure)| format!("{url}: {}", failure.words())).collect();
+    let reasons: Vec<String> = failures
+        .iter()
+        .map(|(url, failure)| format!("{}: {}", client::without_user(url), failure.words()))
+        .collect();
     let what = format!("cannot {action}: {}", reasons.join("; "));
     // What the last server said is what there is to do about: the others were passed over.
     let remedy = failures.last().map_or("", |(_, failure)| failure.remedy()).to_owned();
