@@ -7,7 +7,7 @@ use super::column::Column;
 use super::model::{RunRow, Section};
 use super::verdict::{LEVEL, RECORD_LEVEL, Verdict, effective_rule};
 use super::words;
-use crate::results::{Declared, Lock, Rule, Status};
+use crate::results::{Declared, Lock, Rule, SharedDocuments, Status};
 use crate::stats::smallest_p;
 
 /// The rule in words, with everything that it depends on.
@@ -84,6 +84,7 @@ pub(super) fn of(input: &Input, sections: &[Section], runs: &[RunRow]) -> Vec<St
                 .to_owned(),
         );
     }
+    overlap(&mut caveats, declared, lock.as_ref());
     if !declared.win.tuning_seeds.is_empty() {
         caveats.push(format!(
             "Configs were chosen on {}: in no mean and no claim.",
@@ -133,6 +134,27 @@ pub(super) fn of(input: &Input, sections: &[Section], runs: &[RunRow]) -> Vec<St
     further_results(&mut caveats, input, runs);
     numerics(&mut caveats, declared, lock.as_ref(), runs);
     caveats
+}
+
+/// Validation text that was trained on.
+fn overlap(caveats: &mut Vec<String>, declared: &Declared, lock: Option<&Lock>) {
+    let Some(lock) = lock else { return };
+    let mut told = BTreeSet::new();
+    for point in &declared.points {
+        let key = SharedDocuments::key(&point.training, &point.evaluation);
+        let Some(shared) = lock.overlap.get(&key).filter(|shared| shared.documents > 0) else {
+            continue;
+        };
+        let share = 100.0 * shared.tokens as f64 / shared.of_tokens.max(1) as f64;
+        let text = format!(
+            "{} of {} validation documents ({share:.1} % of the tokens) are in the training text too, word \
+             for word: what is measured on them is memory. It is the same for all configs.",
+            shared.documents, shared.of_documents,
+        );
+        if told.insert(text.clone()) {
+            caveats.push(text);
+        }
+    }
 }
 
 fn origins(caveats: &mut Vec<String>, sections: &[Section], runs: &[RunRow]) {

@@ -24,7 +24,7 @@ pub struct Lock {
     /// [`TokenData::key`]. Later runs must find the same.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub data: BTreeMap<String, TokenData>,
-    /// Validation documents that are training documents too, by protocol id.
+    /// Validation documents that are training documents too, by [`SharedDocuments::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overlap: BTreeMap<String, SharedDocuments>,
 }
@@ -65,6 +65,14 @@ pub struct SharedDocuments {
     pub tokens: u64,
     /// of so many of the validation split.
     pub of_tokens: u64,
+}
+
+impl SharedDocuments {
+    /// The key of two splits: the hash of what both token streams depend on.
+    #[must_use]
+    pub fn key(training: &serde_json::Value, evaluation: &serde_json::Value) -> String {
+        canonical::id("overlap", &serde_json::json!([training["data"], evaluation["data"]]))
+    }
 }
 
 impl Lock {

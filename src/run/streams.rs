@@ -150,7 +150,8 @@ impl Opened {
         observer.overlap(&shared);
         let data::Overlap { documents, of_documents, tokens, of_tokens } = shared;
         let shared = SharedDocuments { documents, of_documents, tokens, of_tokens };
-        self.found().overlap.insert(point.protocol_id.clone(), shared);
+        let key = SharedDocuments::key(&point.identity.training, &point.identity.evaluation);
+        self.found().overlap.insert(key, shared);
         Ok(())
     }
 
@@ -165,8 +166,8 @@ impl Opened {
         for (key, data) in &found.data {
             changed |= lock.data.insert(key.clone(), data.clone()).as_ref() != Some(data);
         }
-        for (protocol, shared) in &found.overlap {
-            changed |= lock.overlap.insert(protocol.clone(), *shared).as_ref() != Some(shared);
+        for (key, shared) in &found.overlap {
+            changed |= lock.overlap.insert(key.clone(), *shared).as_ref() != Some(shared);
         }
         changed
     }

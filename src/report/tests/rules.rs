@@ -191,3 +191,32 @@ fn from_ten_seeds_on_a_bootstrap_interval_stands_beside_the_t_interval() {
     let few = one(two_configs(&[1, 2, 3]), results(&[1, 2, 3]));
     assert!(!markdown(&few).contains("bootstrap interval (BCa)"));
 }
+
+#[test]
+fn validation_text_that_was_trained_on_is_told() {
+    let seeds = [1, 2, 3];
+    let declared = two_configs(&seeds);
+    let report = |documents: u64| {
+        let mut lock = Lock::freeze(declared.clone(), "2026-01-01T00:00:00Z");
+        let point = &declared.points[0];
+        let shared = crate::results::SharedDocuments {
+            documents,
+            of_documents: 40,
+            tokens: 25 * documents,
+            of_tokens: 1000,
+        };
+        let key = crate::results::SharedDocuments::key(&point.training, &point.evaluation);
+        lock.overlap.insert(key, shared);
+        let entries = results(&seeds);
+        let listing = Listing { entries, ..Listing::default() };
+        let input = Input { declared: declared.clone(), lock: Some(lock), listing };
+        Report::build(&[input]).experiments[0].caveats.join("; ")
+    };
+    assert!(
+        report(3)
+            .contains("3 of 40 validation documents (7.5 % of the tokens) are in the training"),
+        "{}",
+        report(3)
+    );
+    assert!(!report(0).contains("validation documents"));
+}
