@@ -344,6 +344,20 @@ fn a_proxy_is_used() {
 }
 
 #[test]
+fn a_proxy_that_lets_through_is_passed_by_every_connection() {
+    for name in ["HTTP_PROXY", "http_proxy", "ALL_PROXY"] {
+        let place = Place::new();
+        let (proxy, made) = server::proxy();
+        let output = place.command(&["data", "spec.toml"]).env(name, &proxy).output().unwrap();
+        assert_eq!(told(&output), (0, String::new()), "{name}");
+        let made = made.lock().unwrap();
+        let hub = place.server.url.trim_start_matches("http://");
+        assert!(made.iter().any(|host| host == hub), "{name}: {made:?}");
+        assert!(made.iter().any(|host| host.starts_with("localhost:")), "{name}: {made:?}");
+    }
+}
+
+#[test]
 fn several_processes_fetch_each_file_once() {
     let place = Place::new();
     let children: Vec<_> =

@@ -391,3 +391,46 @@ fn send(
     stream.write_all(&answer.body)?;
     Ok(length == answer.body.len() as i64)
 }
+
+/// A proxy on this machine that lets everything through, and how many connections it has made.
+pub(crate) fn proxy() -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://127.0.0.1:{}", listener.local_addr().unwrap().port());
+    let made = Arc::new(Mutex::new(Vec::new()));
+    let log = Arc::clone(&made);
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let log = Arc::clone(&log);
+            std::thread::spawn(move || tunnel(&stream, &log).ok());
+        }
+    });
+    (url, made)
+}
+
+/// One connection through the proxy: `CONNECT`, or a request with the whole address in it.
+fn tunnel(client: &TcpStream, log: &Mutex<Vec<String>>) -> std::io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let (mut head, mut line) = (String::new(), String::new());
+    while reader.read_line(&mut line)? > 2 {
+        head += &line;
+        line.clear();
+    }
+    let mut words = head.split_whitespace();
+    let (method, target) = (words.next().unwrap_or(""), words.next().unwrap_or(""));
+    let host = target.trim_start_matches("http://").split('/').next().unwrap_or("").to_owned();
+    log.lock().unwrap().push(host.clone());
+    let mut server = TcpStream::connect(&host)?;
+    if method == "CONNECT" {
+        let mut client = client;
+        client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
+    } else {
+        let own = head.replacen(&format!("http://{host}"), "", 1);
+        server.write_all((own + "connection: close\r\n\r\n").as_bytes())?;
+    }
+    let (mut from, mut to) = (reader, server.try_clone()?);
+    let up = std::thread::spawn(move || std::io::copy(&mut from, &mut to).ok());
+    std::io::copy(&mut server, &mut client.try_clone()?)?;
+    client.shutdown(std::net::Shutdown::Both)?;
+    up.join().ok();
+    Ok(())
+}
