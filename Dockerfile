@@ -4,7 +4,7 @@
 #   docker build --tag xp .
 #   docker run --rm xp run specs/quickstart.toml                       # on the CPU
 #   docker run --rm --gpus all xp doctor
-#   docker run --rm --gpus all -v "$PWD/specs:/work/specs" -v xp-results:/work/results \
+#   docker run --rm --gpus all -v "$PWD/specs:/xp/specs" -v xp-results:/xp/results \
 #       -v xp-cache:/cache xp run specs/3cfg_3seed_gpu.toml
 #
 # The host needs the NVIDIA container toolkit and a driver that carries this CUDA: 580 or newer for
@@ -39,14 +39,14 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 FROM nvidia/cuda:${CUDA}-runtime-ubuntu${UBUNTU}
 COPY --from=build /usr/local/bin/xp /usr/local/bin/xp
 COPY LICENSE-APACHE LICENSE-MIT /usr/local/share/doc/xp/
-WORKDIR /work
+WORKDIR /xp
 COPY schema ./schema
 COPY specs ./specs
 # Volumes take their owner from the folders of the image. Under --user nobody owns a home.
 RUN useradd --uid 10001 --no-create-home --home-dir /cache xp \
     && mkdir -p results /cache && chown xp: results /cache && chmod 1777 results /cache
 ENV HOME=/cache XP_CACHE=/cache/xp HF_HOME=/cache/huggingface
-VOLUME ["/work/results", "/cache"]
+VOLUME ["/xp/results", "/cache"]
 USER 10001
 ENTRYPOINT ["xp"]
 CMD ["--help"]

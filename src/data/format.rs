@@ -1,5 +1,6 @@
 //! How the documents of a file are told apart, by its name.
 
+use std::fs::File;
 use std::path::Path;
 
 use super::error::Error;
@@ -76,6 +77,22 @@ impl Format {
             Kind::JsonLines => "jsonl",
             Kind::Parquet => "parquet",
         }
+    }
+}
+
+/// Opens a file that holds something; with its length.
+///
+/// # Errors
+/// If it cannot be read, is a folder, or is empty.
+pub(crate) fn open(path: &Path) -> Result<(File, u64), Error> {
+    let file = File::open(path).map_err(|e| Error::input_file(path, e))?;
+    let metadata = file.metadata().map_err(|e| Error::input_file(path, e))?;
+    if !metadata.is_file() {
+        return Err(Error::NotAFile { path: path.to_owned() });
+    }
+    match metadata.len() {
+        0 => Err(Error::Empty { path: path.to_owned() }),
+        len => Ok((file, len)),
     }
 }
 

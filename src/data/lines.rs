@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use serde_json::{Map, Value};
 
 use super::error::Error;
-use super::format::{Compression, Format, Kind};
+use super::format::{Compression, Format, Kind, open};
 
 /// Longest document (`.txt`) or line (`.jsonl`) held in memory, in bytes.
 pub(crate) const DOCUMENT_LIMIT: u64 = 64 << 20;
@@ -82,14 +82,7 @@ impl Lines {
     /// # Errors
     /// If it cannot be read, or is empty.
     pub(crate) fn open(path: &Path, format: Format, column: &str) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|e| Error::input_file(path, e))?;
-        let metadata = file.metadata().map_err(|e| Error::input_file(path, e))?;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile { path: path.to_owned() });
-        }
-        if metadata.len() == 0 {
-            return Err(Error::Empty { path: path.to_owned() });
-        }
+        let (file, _) = open(path)?;
         let read = Arc::new(AtomicU64::new(0));
         let text = unpacked(Counting { file, read: Arc::clone(&read) }, format.compression)
             .map_err(|e| Error::input_file(path, e))?;

@@ -44,14 +44,7 @@ impl Rows {
     /// # Errors
     /// If it is no Parquet file, or has no such column of strings.
     pub(crate) fn open(path: &Path, column: &str) -> Result<Self, Error> {
-        let file = File::open(path).map_err(|e| Error::input_file(path, e))?;
-        let metadata = file.metadata().map_err(|e| Error::input_file(path, e))?;
-        if !metadata.is_file() {
-            return Err(Error::NotAFile { path: path.to_owned() });
-        }
-        if metadata.len() == 0 {
-            return Err(Error::Empty { path: path.to_owned() });
-        }
+        let (file, bytes) = super::format::open(path)?;
         let reader = guarded(path, || SerializedFileReader::new(file))?;
         let schema = reader.metadata().file_metadata().schema_descr_ptr();
         let index = find(path, &schema, column)?;
@@ -66,7 +59,7 @@ impl Rows {
             ready: VecDeque::new(),
             row: 0,
             rows,
-            bytes: metadata.len(),
+            bytes,
         })
     }
 

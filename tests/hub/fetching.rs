@@ -138,13 +138,7 @@ fn other_tokens_than_those_of_the_results_are_refused() {
 #[test]
 fn a_tokenizer_of_the_hub_is_fetched_once_and_its_commit_is_kept() {
     let place = Place::new();
-    let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
-        "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
-        "model":{"type":"WordLevel","vocab":{"?":0,"Story":1,"of":2},"unk_token":"?"}}"#;
-    place.server.put("models/tiny/words", "tokenizer.json", words);
-    place.spec("", 600);
-    let spec = std::fs::read_to_string(place.path("spec.toml")).unwrap();
-    std::fs::write(place.path("spec.toml"), spec.replace("\"bytes\"", "\"tiny/words\"")).unwrap();
+    let spec = place.words();
     let data = place.json();
     let commit = place.server.commit("models/tiny/words");
     assert_eq!(data["streams"][0]["tokenizer_revision"], commit.as_str());

@@ -76,6 +76,19 @@ freq = "geo(theta=10k)"
         std::fs::write(self.path("spec.toml"), text).unwrap();
     }
 
+    /// A spec with a tokenizer of the hub that knows two words; its text with `"bytes"` instead.
+    pub(crate) fn words(&self) -> String {
+        let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
+            "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
+            "model":{"type":"WordLevel","vocab":{"?":0,"Story":1,"of":2},"unk_token":"?"}}"#;
+        self.server.put("models/tiny/words", "tokenizer.json", words);
+        self.spec("", 600);
+        let spec = std::fs::read_to_string(self.path("spec.toml")).unwrap();
+        std::fs::write(self.path("spec.toml"), spec.replace("\"bytes\"", "\"tiny/words\""))
+            .unwrap();
+        spec
+    }
+
     pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }

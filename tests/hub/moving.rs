@@ -5,13 +5,7 @@ use super::*;
 #[test]
 fn exported_tokens_are_found_where_there_is_no_network() {
     let place = Place::new();
-    let words = r#"{"version":"1.0","truncation":null,"padding":null,"added_tokens":[],"normalizer":null,
-        "pre_tokenizer":{"type":"Whitespace"},"post_processor":null,"decoder":null,
-        "model":{"type":"WordLevel","vocab":{"?":0,"Story":1,"of":2},"unk_token":"?"}}"#;
-    place.server.put("models/tiny/words", "tokenizer.json", words);
-    place.spec("", 600);
-    let spec = std::fs::read_to_string(place.path("spec.toml")).unwrap();
-    std::fs::write(place.path("spec.toml"), spec.replace("\"bytes\"", "\"tiny/words\"")).unwrap();
+    place.words();
     let first = place.json();
     let (code, text) = told(&place.xp(&["data", "export", "spec.toml", "tokens.tar"]));
     assert_eq!(code, 0, "{text}");

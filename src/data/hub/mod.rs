@@ -12,6 +12,7 @@
 //! | file | what |
 //! | --- | --- |
 //! | `client` | addresses, redirects, answers |
+//! | `environment`, `folder` | which servers and which folder; what is in it |
 //! | `listing` | what a commit holds, and which files are a split's |
 //! | `download` | one file: resumed, tried again, verified |
 //! | `repo` | names and addresses |
@@ -20,6 +21,8 @@
 
 mod client;
 mod download;
+mod environment;
+mod folder;
 mod listing;
 mod repo;
 mod status;
@@ -27,7 +30,7 @@ mod status;
 mod tests;
 mod verify;
 
-use std::path::{Component, Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cache::Progress;
@@ -35,9 +38,10 @@ use super::error::Error;
 use crate::fs;
 pub use client::without_user;
 use client::{Endpoint, Failure};
+use folder::{Held, held, link};
 pub(crate) use listing::Choice;
 use listing::{Listing, RemoteFile};
-use repo::{Kind, Repo, is_word, safe_path};
+use repo::{Kind, Repo, safe_path};
 pub use status::{HubStatus, hub_status};
 use verify::ContentHash;
 
@@ -101,70 +105,6 @@ impl HubSplit {
 }
 
 impl Hub {
-    /// From `HF_HUB_CACHE`, `HF_HOME`, `HF_ENDPOINT`, `HF_TOKEN`, `HF_TOKEN_PATH`,
-    /// `HF_HUB_OFFLINE`, `HF_HUB_DOWNLOAD_TIMEOUT` and `XP_HUB_RETRY_S`; `mirrors` are asked
-    /// after `HF_ENDPOINT`, and instead of the hub itself.
-    ///
-    /// The token goes to the hub and to `HF_ENDPOINT`, which the user has chosen; never to a
-    /// server that a spec names.
-    pub(crate) fn from_env(cache: &Path, mirrors: &[String]) -> Result<Self, Error> {
-        let var = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        let home = match var("HF_HOME") {
-            Some(home) => PathBuf::from(home),
-            None => match var("XDG_CACHE_HOME") {
-                Some(caches) => Path::new(&caches).join("huggingface"),
-                None => etcetera::home_dir()
-                    .map_err(|_| Error::Environment {
-                        what: "no home folder, so no hub cache folder".to_owned(),
-                        remedy: "set HF_HOME".to_owned(),
-                    })?
-                    .join(".cache/huggingface"),
-            },
-        };
-        let folder = var("HF_HUB_CACHE").map_or_else(|| home.join("hub"), PathBuf::from);
-        let truth = |name: &str| {
-            var(name)
-                .is_some_and(|v| matches!(v.to_lowercase().as_str(), "1" | "true" | "yes" | "on"))
-        };
-        let token = var("HF_TOKEN").or_else(|| {
-            let path = var("HF_TOKEN_PATH").map_or_else(|| home.join("token"), PathBuf::from);
-            let text = std::fs::read_to_string(path).ok()?;
-            Some(text.trim().to_owned()).filter(|token| !token.is_empty())
-        });
-        // One that is no header would fail later, with the token in the message.
-        if token.as_ref().is_some_and(|t| !t.bytes().all(|b| (33..127).contains(&b))) {
-            return Err(Error::Environment {
-                what: "the hub token (HF_TOKEN) has characters that no token has".to_owned(),
-                remedy: "copy it again".to_owned(),
-            });
-        }
-        let seconds = |name: &str, default: u64| {
-            Duration::from_secs(var(name).and_then(|text| text.parse().ok()).unwrap_or(default))
-        };
-        let own = var("HF_ENDPOINT");
-        let mut endpoints: Vec<Endpoint> = Vec::new();
-        let mut add = |url: &str, trusted: bool| {
-            let url = url.trim_end_matches('/').to_owned();
-            let token = token.clone().filter(|_| trusted || url == OFFICIAL);
-            if endpoints.iter().all(|endpoint| endpoint.url != url) {
-                endpoints.push(Endpoint { url, token });
-            }
-        };
-        own.iter().for_each(|url| add(url, true));
-        mirrors.iter().for_each(|url| add(url, false));
-        if endpoints.is_empty() {
-            endpoints.push(Endpoint { url: OFFICIAL.to_owned(), token });
-        }
-        Ok(Self {
-            folder,
-            listings: cache.join("hub"),
-            endpoints,
-            offline: truth("HF_HUB_OFFLINE"),
-            patience: seconds("XP_HUB_RETRY_S", 60),
-            silence: seconds("HF_HUB_DOWNLOAD_TIMEOUT", 30).max(Duration::from_secs(1)),
-        })
-    }
-
     /// The `tokenizer.json` of a model repository, fetched if it is not here.
     pub(crate) fn tokenizer(
         &self,
@@ -195,69 +135,6 @@ impl Hub {
         let file = self.get(&repo, &listing.commit, file, progress)?;
         self.write_ref(&repo, &listing.commit)?;
         Ok(file)
-    }
-
-    /// The `tokenizer.json` of a model repository if it is in the cache folder, and its commit.
-    pub(crate) fn cached_tokenizer(
-        &self,
-        id: &str,
-        revision: &str,
-    ) -> Result<Option<(PathBuf, String)>, Error> {
-        let repo = Repo::new(Kind::Model, id, revision)?;
-        Ok(self.commit_here(&repo).and_then(|commit| {
-            let path = self.snapshot(&repo, &commit).join(TOKENIZER);
-            path.is_file().then_some((path, commit))
-        }))
-    }
-
-    /// What another machine needs to have a tokenizer: names in an archive, and files.
-    pub(crate) fn tokenizer_files(
-        &self,
-        id: &str,
-        revision: &str,
-    ) -> Result<Vec<(String, PathBuf)>, Error> {
-        let repo = Repo::new(Kind::Model, id, revision)?;
-        let Some(commit) = self.commit_here(&repo) else { return Ok(Vec::new()) };
-        let folder = repo.folder_name();
-        let reference = self.folder.join(&folder).join("refs").join(revision);
-        let named = [
-            (format!("{commit}/{TOKENIZER}"), self.snapshot(&repo, &commit).join(TOKENIZER)),
-            (format!("{commit}.json"), self.listing_file(&repo, &commit)),
-            (format!("refs/{revision}"), reference),
-        ];
-        let there = named.into_iter().filter(|(_, path)| path.is_file());
-        Ok(there.map(|(name, path)| (format!("hub/{folder}/{name}"), path)).collect())
-    }
-
-    /// Takes a repository's files as [`Hub::tokenizer_files`] names them into the cache folder; a
-    /// file that is not the listing's is refused. False if all was here.
-    pub(crate) fn adopt(&self, repository: &str, from: &Path) -> Result<bool, Error> {
-        let mut new = false;
-        for name in list(from, Path::new(""), 0) {
-            let path = from.join(&name);
-            let target = if let Some(commit) = name.strip_suffix(&format!("/{TOKENIZER}")) {
-                let listing = std::fs::read(from.join(format!("{commit}.json"))).ok();
-                let listing: Option<Listing> =
-                    listing.and_then(|bytes| serde_json::from_slice(&bytes).ok());
-                let file = listing.as_ref().and_then(|listing| listing.file(TOKENIZER));
-                if let Some(file) = file
-                    && let Held::Broken(reason) = held(&path, file)?
-                {
-                    return Err(Error::Corrupt { path: name.into(), reason });
-                }
-                self.folder.join(repository).join("snapshots").join(&name)
-            } else if name.starts_with("refs/") {
-                self.folder.join(repository).join(&name)
-            } else {
-                self.listings.join(repository).join(&name)
-            };
-            // What a revision means here is for this machine to say.
-            if !target.exists() {
-                fs::write_atomic(&target, &fs::read(&path)?)?;
-                new = true;
-            }
-        }
-        Ok(new)
     }
 
     /// The files of a dataset's split: which they are, at which commit. None is fetched yet.
@@ -292,23 +169,6 @@ impl Hub {
         };
         let files = listing.choose(id, choice)?;
         Ok(HubSplit { hub: self.clone(), repo, commit: listing.commit, files })
-    }
-
-    /// What another tool has fetched of a commit: it may be a part of what there is.
-    fn listing_of_folder(
-        &self,
-        repo: &Repo,
-        commit: String,
-        choice: &Choice<'_>,
-    ) -> Result<Listing, Error> {
-        let names = list(&self.snapshot(repo, &commit), Path::new(""), 0);
-        let file = |name| RemoteFile { name, size: None, hash: None };
-        let listing = Listing { commit, files: names.into_iter().map(file).collect() };
-        if listing.has_any(choice) {
-            return Ok(listing);
-        }
-        let what = format!("{} of dataset `{}`", choice.words(), repo.id());
-        Err(self.not_here(&what, repo, ""))
     }
 
     /// Asks the servers what a revision means and holds, and remembers it.
@@ -409,46 +269,6 @@ impl Hub {
         Ok(here(Some(hash)))
     }
 
-    /// The commit that a revision meant when it was last fetched.
-    fn commit_here(&self, repo: &Repo) -> Option<String> {
-        let folder = self.folder.join(repo.folder_name());
-        let commit = match std::fs::read_to_string(folder.join("refs").join(repo.revision())) {
-            Ok(commit) => commit.trim().to_owned(),
-            Err(_) => repo.revision().to_owned(),
-        };
-        let known = |commit: &str| {
-            folder.join("snapshots").join(commit).is_dir()
-                || self.listing_file(repo, commit).is_file()
-        };
-        (is_word(&commit) && known(&commit)).then_some(commit)
-    }
-
-    fn snapshot(&self, repo: &Repo, commit: &str) -> PathBuf {
-        self.folder.join(repo.folder_name()).join("snapshots").join(commit)
-    }
-
-    fn listing_file(&self, repo: &Repo, commit: &str) -> PathBuf {
-        self.listings.join(repo.folder_name()).join(format!("{commit}.json"))
-    }
-
-    /// What is remembered of a commit.
-    fn listing_here(&self, repo: &Repo, commit: &str) -> Option<Listing> {
-        if !is_word(commit) {
-            return None;
-        }
-        let bytes = std::fs::read(self.listing_file(repo, commit)).ok()?;
-        let listing: Listing = serde_json::from_slice(&bytes).ok()?;
-        (listing.commit == commit).then_some(listing)
-    }
-
-    fn write_ref(&self, repo: &Repo, commit: &str) -> Result<(), Error> {
-        if repo.revision() == commit {
-            return Ok(());
-        }
-        let path = self.folder.join(repo.folder_name()).join("refs").join(repo.revision());
-        Ok(fs::write_atomic(&path, commit.as_bytes())?)
-    }
-
     fn not_here(&self, what: &str, repo: &Repo, file: &str) -> Error {
         Error::Environment {
             what: format!(
@@ -461,35 +281,6 @@ impl Hub {
                 repo.download_command(file)
             ),
         }
-    }
-}
-
-/// What the cache folder has of a file.
-enum Held {
-    Absent,
-    /// It is the hub's, as far as a hash is known.
-    Sound(Option<ContentHash>),
-    /// Why it is not.
-    Broken(String),
-}
-
-/// What the folder has of a file.
-fn held(path: &Path, file: &RemoteFile) -> Result<Held, Error> {
-    let Ok(metadata) = std::fs::metadata(path) else { return Ok(Held::Absent) };
-    let of_blob = || {
-        let target = std::fs::read_link(path).ok()?;
-        ContentHash::parse(target.file_name()?.to_str()?)
-    };
-    let hash = file.hash.clone().or_else(of_blob);
-    if let Some(size) = file.size.filter(|size| *size != metadata.len()) {
-        let reason = format!("has {} bytes, the hub's has {size}", metadata.len());
-        return Ok(Held::Broken(reason));
-    }
-    match &hash {
-        Some(hash) if !hash.holds(path, metadata.len()).map_err(fs::Error::at("read", path))? => {
-            Ok(Held::Broken(format!("is not the hub's file ({})", hash.words())))
-        }
-        _ => Ok(Held::Sound(hash)),
     }
 }
 
@@ -520,45 +311,4 @@ fn read_listing(response: ureq::http::Response<ureq::Body>) -> Result<Listing, F
         .read_to_vec()
         .map_err(|e| Failure::Network(format!("its answer broke off: {e}")))?;
     Listing::parse(&bytes).map_err(Failure::Wrong)
-}
-
-/// Gives a blob its name: a relative link, or a copy where the file system has no links.
-fn link(blob: &Path, path: &Path) -> Result<(), Error> {
-    let parent = path.parent().expect("a file below a snapshot");
-    fs::create_dir_all(parent)?;
-    #[cfg(unix)]
-    {
-        // From snapshots/<commit>/a/b up to the repository's folder, then down to blobs/<hash>.
-        let repository = blob.parent().and_then(Path::parent).expect("a blob is in blobs/");
-        let below = parent.strip_prefix(repository).expect("a snapshot of the same repository");
-        let up: PathBuf = below.components().map(|_| Component::ParentDir).collect();
-        let target = up.join("blobs").join(blob.file_name().expect("a blob has a name"));
-        match std::os::unix::fs::symlink(&target, path) {
-            Ok(()) => return Ok(()),
-            // Another process was first.
-            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => return Ok(()),
-            Err(_) => {}
-        }
-    }
-    std::fs::copy(blob, path).map_err(fs::Error::at("write", path))?;
-    Ok(())
-}
-
-/// Files below a folder, as paths relative to it with `/`; hidden ones and deep ones left out.
-fn list(root: &Path, below: &Path, depth: usize) -> Vec<String> {
-    let mut names = Vec::new();
-    for entry in std::fs::read_dir(root.join(below)).into_iter().flatten().flatten() {
-        let relative = below.join(entry.file_name());
-        let Some(name) = relative.to_str() else { continue };
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        }
-        let path = root.join(&relative);
-        if path.is_file() {
-            names.push(name.to_owned());
-        } else if path.is_dir() && depth < 8 {
-            names.extend(list(root, &relative, depth + 1));
-        }
-    }
-    names
 }

@@ -1,5 +1,7 @@
 //! The cache folder, without a server; what needs one is in tests/hub.
 
+use std::path::Path;
+
 use super::*;
 use crate::data::{ErrorKind, NoProgress};
 
