@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::common::{Global, SpecArgs, answer, answer_json, bytes, checked_spec, thousands};
+use super::common::{
+    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, planned_spec, thousands,
+};
 use super::exit::{self, Exit};
 use super::progress::{Console, overlap_words};
 use super::run::stop_on_signals;
-use crate::data::{self, Cache, Moved, Overlap, Pins, SplitKind, TokenStream};
-use crate::plan::Checked;
-use crate::run::Observer;
+use crate::data::{self, Cache, Moved, Overlap, SplitKind, TokenStream};
+use crate::plan::Plan;
+use crate::results::store;
+use crate::run::{Observer, pins};
 
 /// Fetch, tokenise, verify; nothing more (before going offline).
 #[derive(Debug, clap::Args)]
@@ -31,6 +34,8 @@ pub struct Args {
     spec: Option<PathBuf>,
     #[command(flatten)]
     spec_args: SpecArgs,
+    #[command(flatten)]
+    results: ResultsArgs,
     /// One JSON object: {"streams": [{"point", "split", "tokens", "documents", "id", "files", …}],
     /// "overlap": […]}.
     #[arg(long)]
@@ -55,6 +60,8 @@ struct ExportArgs {
     file: PathBuf,
     #[command(flatten)]
     spec_args: SpecArgs,
+    #[command(flatten)]
+    results: ResultsArgs,
     /// One JSON object: {"file", "bytes", "names"}.
     #[arg(long)]
     json: bool,
@@ -86,31 +93,36 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
 /// A sweep point's name and its two streams, training first.
 type PointStreams = (Option<String>, [TokenStream; 2]);
 
-/// The streams of every point, both splits of one state of the hub.
-fn streams(checked: &Checked, cache: &Cache, global: &Global) -> Result<Vec<PointStreams>, Exit> {
+/// The streams of every point, both splits of one state of the hub: that of the results, if there are
+/// some.
+fn streams(
+    plan: &Plan,
+    results: &ResultsArgs,
+    cache: &Cache,
+    global: &Global,
+) -> Result<Vec<PointStreams>, Exit> {
     let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
     let console = Console::new(global.quiet, stop);
+    let lock = store::read_lock(&results.layout().lock(&plan.experiment))?;
+    let known = lock.map(|lock| lock.data).unwrap_or_default();
     let mut all = Vec::new();
-    for point in &checked.points {
-        let config = &point.protocol.data;
-        console.preparing(SplitKind::Train);
-        let pins = Pins::default();
-        let train = data::prepare(config, SplitKind::Train, cache, &pins, &console)?;
-        console.preparing(SplitKind::Validation);
-        let pins = Pins {
-            dataset: train.revision().map(str::to_owned),
-            tokenizer: train.tokenizer_revision().map(str::to_owned),
+    for point in &plan.points {
+        let config = &point.resolved.protocol.data;
+        let prepare = |kind, beside: Option<&TokenStream>| {
+            console.preparing(kind);
+            data::prepare(config, kind, cache, &pins(&known, point, kind, beside), &console)
         };
-        let validation = data::prepare(config, SplitKind::Validation, cache, &pins, &console)?;
-        all.push((point.name.clone(), [train, validation]));
+        let train = prepare(SplitKind::Train, None)?;
+        let validation = prepare(SplitKind::Validation, Some(&train))?;
+        all.push((point.resolved.name.clone(), [train, validation]));
     }
     console.finish();
     Ok(all)
 }
 
 fn prepare(spec: &Path, args: &Args, global: &Global) -> Result<(), Exit> {
-    let checked = checked_spec(spec, &args.spec_args, global)?;
-    let all = streams(&checked, &Cache::from_env()?, global)?;
+    let plan = planned_spec(spec, &args.spec_args, global)?;
+    let all = streams(&plan, &args.results, &Cache::from_env()?, global)?;
     let mut overlaps = Vec::new();
     for (name, [train, validation]) in &all {
         overlaps.push((name, data::overlap(train, validation)?));
@@ -168,15 +180,15 @@ fn overlap_json(point: Option<&str>, shared: &Overlap) -> Value {
 }
 
 fn export(args: &ExportArgs, global: &Global) -> Result<(), Exit> {
-    let checked = checked_spec(&args.spec, &args.spec_args, global)?;
+    let plan = planned_spec(&args.spec, &args.spec_args, global)?;
     let cache = Cache::from_env()?;
-    let all = streams(&checked, &cache, global)?;
-    let moved: Vec<Moved<'_>> = checked
+    let all = streams(&plan, &args.results, &cache, global)?;
+    let moved: Vec<Moved<'_>> = plan
         .points
         .iter()
         .zip(&all)
         .map(|(point, (_, [train, validation]))| Moved {
-            config: &point.protocol.data,
+            config: &point.resolved.protocol.data,
             streams: [train, validation],
         })
         .collect();

@@ -30,6 +30,7 @@ pub use interpret::{Observer, Options, Outcome, RunObserver, run, run_dir, selec
 pub use jobs::{Jobs, Speed, available_memory};
 pub use provenance::{measured_flops_per_s, now, peak_memory};
 pub use several::Several;
+pub use streams::pins;
 
 use crate::{data, fs, results};
 

@@ -99,8 +99,7 @@ impl Opened {
         Ok(validation)
     }
 
-    /// The tokens of a split: of the commits that lock.json has, or else of those of the split
-    /// `beside`, so that both are of one state of the hub.
+    /// The tokens of a split, which must be those that lock.json has.
     fn prepare(
         &self,
         point: &Point,
@@ -113,11 +112,7 @@ impl Opened {
         let config = &point.resolved.protocol.data;
         let key = TokenData::key(identity(point, kind));
         let known = self.known.get(&key);
-        let other = beside.map(pins_of).unwrap_or_default();
-        let pins = Pins {
-            dataset: known.and_then(|known| known.revision.clone()).or(other.dataset),
-            tokenizer: known.and_then(|known| known.tokenizer_revision.clone()).or(other.tokenizer),
-        };
+        let pins = pins(&self.known, point, kind, beside);
         let stream = data::prepare(config, kind, options.cache, &pins, observer)?;
         if let Some(known) = known.filter(|known| known.id != stream.id()) {
             return Err(Error::OtherTokens {
@@ -170,6 +165,23 @@ impl Opened {
             changed |= lock.overlap.insert(key.clone(), *shared).as_ref() != Some(shared);
         }
         changed
+    }
+}
+
+/// The commits that a split's tokens must be of: those that lock.json has (`known`), or else those of
+/// the split `beside`, so that both are of one state of the hub.
+#[must_use]
+pub fn pins(
+    known: &BTreeMap<String, TokenData>,
+    point: &Point,
+    kind: SplitKind,
+    beside: Option<&TokenStream>,
+) -> Pins {
+    let known = known.get(&TokenData::key(identity(point, kind)));
+    let other = beside.map(pins_of).unwrap_or_default();
+    Pins {
+        dataset: known.and_then(|known| known.revision.clone()).or(other.dataset),
+        tokenizer: known.and_then(|known| known.tokenizer_revision.clone()).or(other.tokenizer),
     }
 }
 

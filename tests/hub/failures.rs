@@ -199,6 +199,23 @@ fn a_listing_without_hashes_is_enough_where_the_files_have_them() {
 }
 
 #[test]
+fn a_simple_mirror_is_enough_if_what_it_sends_can_be_checked() {
+    let calm = Place::new().json();
+    let place = Place::new();
+    place.server.fail("?blobs=true", usize::MAX, Fault::Status(404, vec![]));
+    assert_eq!(place.json()["streams"][0]["id"], calm["streams"][0]["id"]);
+    // Its entity tags are md5 sums, as those of an object store.
+    let place = Place::new();
+    place.server.listings_without_hashes();
+    for (i, part) in ["shard 0", "shard 1"].into_iter().enumerate() {
+        let tag = server::md5(stories(part, 80).as_bytes());
+        let on = format!("train-{i:05}-of");
+        place.server.fail(&on, usize::MAX, Fault::Header("x-linked-etag", format!("\"{tag}\"")));
+    }
+    assert_eq!(place.json()["streams"][0]["id"], calm["streams"][0]["id"]);
+}
+
+#[test]
 fn failures_that_pass_are_waited_for() {
     passes(LISTING, 1, &Fault::Status(503, vec![]));
     passes(LISTING, 1, &Fault::Close);

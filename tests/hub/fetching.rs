@@ -109,6 +109,10 @@ fn a_run_pins_the_revision_and_later_runs_keep_to_it() {
     let text = std::fs::read_to_string(place.path("spec.toml")).unwrap();
     std::fs::write(place.path("spec.toml"), text.replace("seeds = [1]", "seeds = [1, 2]")).unwrap();
     place.server.put(DATASET, "data/train-00000-of-00004.jsonl", stories("new", 90));
+    // Fetching before going offline keeps to it too.
+    let (code, text) = place.data();
+    assert_eq!(code, 3, "{text}");
+    assert!(text.contains("404") && text.contains(&commit), "{text}");
     let (code, text) = run(&place);
     // This server has only its newest commit, as after a rewritten history.
     assert_eq!(code, 3, "{text}");

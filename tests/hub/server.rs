@@ -162,6 +162,10 @@ pub(crate) fn sha256(content: &[u8]) -> String {
     hex(&sha2::Sha256::digest(content))
 }
 
+pub(crate) fn md5(content: &[u8]) -> String {
+    hex(&md5::Md5::digest(content))
+}
+
 pub(crate) fn git_hash(content: &[u8]) -> String {
     let mut sha1 = sha1::Sha1::new();
     sha1.update(format!("blob {}\0", content.len()));

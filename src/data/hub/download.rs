@@ -258,13 +258,15 @@ fn transfer(
             "`{name}` broke off after {have} of {size} bytes; run again to go on"
         )));
     }
-    let found = hasher.finish();
-    if have > size || found != hash.digits() {
+    let wrong = match hasher.finish(hash) {
+        _ if have > size => Some(format!("is longer than its {size} bytes")),
+        Ok(()) => None,
+        Err(found) => {
+            Some(format!("has another hash ({found}) than the revision ({})", hash.words()))
+        }
+    };
+    if let Some(what) = wrong {
         let _ = std::fs::remove_file(partial);
-        let what = match have > size {
-            true => format!("is longer than its {size} bytes"),
-            false => format!("has another hash ({found}) than the revision ({})", hash.words()),
-        };
         return Err(Failure::Mismatch(format!("`{name}` {what}; it was removed")));
     }
     file.sync_all().map_err(|e| Failure::Local(fs::Error::at("write", partial)(e).to_string()))

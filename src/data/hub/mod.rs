@@ -173,13 +173,20 @@ impl Hub {
 
     /// Asks the servers what a revision means and holds, and remembers it.
     fn ask(&self, repo: &Repo, progress: &dyn Progress) -> Result<Listing, Error> {
-        let path = repo.listing_address();
         let what = format!("`{}` at `{}`", repo.id(), repo.revision());
         let listing =
             self.each_endpoint(&format!("look up {what}"), |agent, endpoint, patience| {
-                download::patiently(patience, progress, || {
-                    let answer = client::get(agent, endpoint, &path, 0);
-                    (answer.and_then(|answer| read_listing(answer.response)), false)
+                let ask = |with_hashes| {
+                    let path = repo.listing_address(with_hashes);
+                    download::patiently(patience, progress, || {
+                        let answer = client::get(agent, endpoint, &path, 0);
+                        (answer.and_then(|answer| read_listing(answer.response)), false)
+                    })
+                };
+                // Simple mirrors know the plain question only; if that fails too, the first answer counts.
+                ask(true).or_else(|failure| match failure {
+                    Failure::Status { code: 400 | 404, .. } => ask(false).map_err(|_| failure),
+                    _ => Err(failure),
                 })
             })?;
         let file = self.listing_file(repo, &listing.commit);

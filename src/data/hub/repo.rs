@@ -57,13 +57,14 @@ impl Repo {
         format!("{kind}--{}", self.id.replace('/', "--"))
     }
 
-    /// Where a server tells what the revision holds.
-    pub(crate) fn listing_address(&self) -> String {
+    /// Where a server tells what the revision holds; with sizes and hashes, if it knows that question.
+    pub(crate) fn listing_address(&self, with_hashes: bool) -> String {
         let kind = match self.kind {
             Kind::Model => "models",
             Kind::Dataset => "datasets",
         };
-        format!("api/{kind}/{}/revision/{}?blobs=true", self.id, escaped(&self.revision))
+        let question = if with_hashes { "?blobs=true" } else { "" };
+        format!("api/{kind}/{}/revision/{}{question}", self.id, escaped(&self.revision))
     }
 
     /// Where a server has a file of a commit.
@@ -122,7 +123,7 @@ mod tests {
         let data = Repo::new(Kind::Dataset, "a/b", "refs/convert/parquet").unwrap();
         assert_eq!(data.folder_name(), "datasets--a--b");
         assert_eq!(
-            data.listing_address(),
+            data.listing_address(true),
             "api/datasets/a/b/revision/refs%2Fconvert%2Fparquet?blobs=true"
         );
         assert_eq!(

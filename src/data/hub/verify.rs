@@ -1,8 +1,10 @@
-//! Content hashes as the hub gives them: sha256 of large files, git's hash of the others.
+//! Content hashes as the hub gives them: sha256 of large files, git's hash of the others. Mirrors that
+//! keep files in their own way give a plain sha1 or an md5 as entity tag instead.
 
 use std::io::{self, Read};
 use std::path::Path;
 
+use md5::Md5;
 use serde::{Deserialize, Serialize};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
@@ -13,12 +15,15 @@ use sha2::{Digest, Sha256};
 pub(crate) enum ContentHash {
     /// sha256 of the bytes: files in large-file storage.
     Sha256(String),
-    /// git's blob hash, sha1 of a header with the length and the bytes: all other files.
+    /// git's blob hash, sha1 of a header with the length and the bytes: all other files. A plain sha1
+    /// looks the same, and is taken too.
     Git(String),
+    /// md5 of the bytes: the entity tag of object stores.
+    Md5(String),
 }
 
 impl ContentHash {
-    /// By its length: 64 digits are a sha256, 40 a git hash. `None` for anything else.
+    /// By its length: 64 digits are a sha256, 40 a git hash, 32 an md5. `None` for anything else.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let text = text.trim().trim_start_matches("W/").trim_matches('"').to_lowercase();
         if !text.bytes().all(|b| b.is_ascii_hexdigit()) {
@@ -27,6 +32,7 @@ impl ContentHash {
         match text.len() {
             64 => Some(Self::Sha256(text)),
             40 => Some(Self::Git(text)),
+            32 => Some(Self::Md5(text)),
             _ => None,
         }
     }
@@ -34,7 +40,7 @@ impl ContentHash {
     /// The digits alone: the name of the file in the cache folder.
     pub(crate) fn digits(&self) -> &str {
         match self {
-            Self::Sha256(digits) | Self::Git(digits) => digits,
+            Self::Sha256(digits) | Self::Git(digits) | Self::Md5(digits) => digits,
         }
     }
 
@@ -43,6 +49,7 @@ impl ContentHash {
         match self {
             Self::Sha256(digits) => format!("sha256:{digits}"),
             Self::Git(digits) => format!("git:{digits}"),
+            Self::Md5(digits) => format!("md5:{digits}"),
         }
     }
 
@@ -51,7 +58,7 @@ impl ContentHash {
         let mut hasher = Hasher::new(self, len);
         let mut file = std::fs::File::open(path)?;
         hasher.read(&mut file)?;
-        Ok(hasher.finish() == self.digits())
+        Ok(hasher.finish(self).is_ok())
     }
 }
 
@@ -59,8 +66,10 @@ impl ContentHash {
 pub(crate) enum Hasher {
     /// sha256.
     Sha256(Sha256),
-    /// git's.
-    Git(Sha1),
+    /// git's, and the plain sha1 that looks like it.
+    Git(Sha1, Sha1),
+    /// md5.
+    Md5(Md5),
 }
 
 impl Hasher {
@@ -71,8 +80,9 @@ impl Hasher {
             ContentHash::Git(_) => {
                 let mut sha1 = Sha1::new();
                 sha1.update(format!("blob {len}\0"));
-                Self::Git(sha1)
+                Self::Git(sha1, Sha1::new())
             }
+            ContentHash::Md5(_) => Self::Md5(Md5::new()),
         }
     }
 
@@ -80,7 +90,11 @@ impl Hasher {
     pub(crate) fn update(&mut self, bytes: &[u8]) {
         match self {
             Self::Sha256(hasher) => hasher.update(bytes),
-            Self::Git(hasher) => hasher.update(bytes),
+            Self::Git(git, plain) => {
+                git.update(bytes);
+                plain.update(bytes);
+            }
+            Self::Md5(hasher) => hasher.update(bytes),
         }
     }
 
@@ -98,13 +112,19 @@ impl Hasher {
         }
     }
 
-    /// The hash in hexadecimal.
-    pub(crate) fn finish(self) -> String {
-        let hex =
-            |bytes: &[u8]| bytes.iter().fold(String::new(), |hex, b| hex + &format!("{b:02x}"));
-        match self {
-            Self::Sha256(hasher) => hex(&hasher.finalize()),
-            Self::Git(hasher) => hex(&hasher.finalize()),
+    /// Whether the content has that hash; the one that it has, in hexadecimal, if not.
+    pub(crate) fn finish(self, expected: &ContentHash) -> Result<(), String> {
+        let hex = |bytes: &[u8]| {
+            bytes.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"))
+        };
+        let found = match self {
+            Self::Sha256(hasher) => vec![hex(&hasher.finalize())],
+            Self::Git(git, plain) => vec![hex(&git.finalize()), hex(&plain.finalize())],
+            Self::Md5(hasher) => vec![hex(&hasher.finalize())],
+        };
+        match found.iter().any(|found| found == expected.digits()) {
+            true => Ok(()),
+            false => Err(found.into_iter().next().unwrap_or_default()),
         }
     }
 }
@@ -114,17 +134,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn both_kinds_are_those_of_the_tools_that_made_them() {
+    fn all_kinds_are_those_of_the_tools_that_made_them() {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), "hello\n").unwrap();
-        // `git hash-object` and `sha256sum` of that file.
+        // `git hash-object`, `sha256sum`, `sha1sum` and `md5sum` of that file.
         for digits in [
             "ce013625030ba8dba906f756967f9e9ca394464a",
+            "f572d396fae9206628714fb2ce00f72e94f2258f",
+            "b1946ac92492d2347c6235b4d2611184",
             "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
         ] {
             let hash = ContentHash::parse(&format!("\"{digits}\"")).unwrap();
             assert!(hash.holds(file.path(), 6).unwrap());
-            let other = ContentHash::parse(&digits.replace('9', "8")).unwrap();
+            let other = ContentHash::parse(&digits.replace('6', "7")).unwrap();
             assert!(!other.holds(file.path(), 6).unwrap());
         }
     }
