@@ -264,7 +264,7 @@ fn doctor_tells_what_there_is_and_no_secret() {
     assert_eq!(json["places"]["tokens"]["size_bytes"], 3 << 20);
     assert_eq!(json["places"]["hub_cache"]["path"], "hub-home/hub");
     assert_eq!(json["variables"]["HF_TOKEN"], "set");
-    assert_eq!(json["hub"]["endpoint"], "https://hub.example");
+    assert_eq!(json["hub"]["servers"][0]["endpoint"], "https://hub.example");
     for key in ["version", "numerics", "features", "rustc", "cpu", "cuda", "tools", "missing"] {
         assert!(!json[key].is_null(), "{key}");
     }

@@ -52,7 +52,7 @@ fn length_and_std(text: &str) -> Result<(u64, f64), String> {
 /// # Errors
 /// An invalid spec, results that cannot be read.
 pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
-    let spec_args = SpecArgs { max_runs: crate::plan::MAX_RUNS, ..SpecArgs::default() };
+    let spec_args = SpecArgs::default();
     let read = |path: &Path| -> Result<(Layout, Input), Exit> {
         if path.is_dir() {
             return of_folder(path);

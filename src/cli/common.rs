@@ -96,7 +96,7 @@ impl Global {
 }
 
 /// Options that change what a spec says.
-#[derive(Debug, Clone, Default, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct SpecArgs {
     /// Set a key of the spec, as TOML: --set schedule.lr=3e-4.
     #[arg(long, value_name = "KEY=VALUE", help_heading = OF_SPEC)]
@@ -107,6 +107,13 @@ pub struct SpecArgs {
     /// Refuse to expand to more runs.
     #[arg(long, value_name = "N", default_value_t = plan::MAX_RUNS, help_heading = OF_SPEC)]
     pub max_runs: u64,
+}
+
+impl Default for SpecArgs {
+    /// As where none of them is given.
+    fn default() -> Self {
+        Self { set: Vec::new(), name: None, max_runs: plan::MAX_RUNS }
+    }
 }
 
 /// Where results lie.

@@ -48,7 +48,7 @@ pub use cache::{Cache, NoProgress, Pins, Progress, TokenInfo, cached, prepare};
 pub use config::{Config, Packing, Source, Split, SplitKind, Tokenizer};
 pub use error::{Error, ErrorKind};
 pub use find_tokenizer::{FoundTokenizer, find_tokenizer};
-pub use hub::{HubStatus, hub_status, without_user};
+pub use hub::{HubStatus, ServerStatus, hub_status, without_user};
 pub use identity::{ContentHashes, identity};
 pub use order::{Order, OrderKind};
 pub use overlap::{Overlap, overlap};

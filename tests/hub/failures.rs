@@ -440,11 +440,11 @@ fn doctor_asks_whether_the_hub_answers_and_tells_no_secret() {
     // This hub does not know the question, but it answers.
     let json = doctor(&[]);
     assert_eq!(
-        (&json["hub"]["reachable"], &json["hub"]["problem"]),
+        (&json["hub"]["servers"][0]["reachable"], &json["hub"]["servers"][0]["problem"]),
         (&true.into(), &serde_json::Value::Null)
     );
     let dead = doctor(&[("HF_ENDPOINT", "http://me:secret@127.0.0.1:9")]);
-    assert_eq!(dead["hub"]["reachable"], false);
+    assert_eq!(dead["hub"]["servers"][0]["reachable"], false);
     let missing = dead["missing"].to_string();
     assert!(
         missing.contains("http://127.0.0.1:9") && missing.contains("HF_ENDPOINT to a mirror"),
@@ -455,9 +455,12 @@ fn doctor_asks_whether_the_hub_answers_and_tells_no_secret() {
     assert!(refused["missing"].to_string().contains("it refuses the token"), "{refused}");
     place.server.forget_requests();
     let offline = doctor(&[("HF_HUB_OFFLINE", "1"), ("HF_TOKEN", "hf_secret")]);
-    assert_eq!(offline["hub"]["reachable"], serde_json::Value::Null);
+    assert_eq!(offline["hub"]["servers"][0]["reachable"], serde_json::Value::Null);
     assert_eq!(place.server.requests().len(), 0);
-    let output = place.xp(&["doctor"]);
+    place.spec("endpoints = [\"http://127.0.0.1:9\"]", 6000);
+    let output = place.xp(&["doctor", "spec.toml"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(text.contains(": answers in 0."), "{text}");
+    assert!(text.contains("http://127.0.0.1:9: no answer: "), "{text}");
+    assert!(!text.contains("missing    the hub"), "{text}");
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-use super::common::{Global, ResultsArgs, answer, answer_json, bytes};
+use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec};
 use super::exit::Exit;
 use super::screen::Screen;
 use super::version;
@@ -44,9 +44,13 @@ const VARIABLES: [(&str, bool); 19] = [
 /// What this machine and this build can compute on, where files go, and what is missing.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Example:
+Examples:
+  xp doctor SPEC      do the servers that the spec names answer?
   xp doctor --json    the same for a script or a bug report; no secret is in it")]
 pub struct Args {
+    /// A spec, whose servers for hub data are asked too.
+    #[arg(value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
+    spec: Option<PathBuf>,
     #[command(flatten)]
     results: ResultsArgs,
     /// One JSON object.
@@ -82,14 +86,22 @@ struct Tool {
 /// # Errors
 /// An output that cannot be written: what is missing is the answer.
 pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
-    let findings = find(args);
+    let mirrors = match &args.spec {
+        Some(spec) => checked_spec(spec, &SpecArgs::default(), global)?
+            .points
+            .first()
+            .map(|point| point.protocol.data.endpoints.clone())
+            .unwrap_or_default(),
+        None => Vec::new(),
+    };
+    let findings = find(args, &mirrors);
     if args.json {
         return answer_json(&findings.json());
     }
     answer(&findings.text(Screen::of_stdout(global)))
 }
 
-fn find(args: &Args) -> Findings {
+fn find(args: &Args, mirrors: &[String]) -> Findings {
     let (cuda, cpu) = (run::cuda_status(), run::Cpu::new());
     let mut places = vec![Place::of("results", args.results.results.clone(), "--results", false)];
     let mut missing = Vec::new();
@@ -101,17 +113,22 @@ fn find(args: &Args) -> Findings {
         }
         Err(error) => missing.push(error.to_string()),
     }
-    let hub = Cache::from_env().and_then(|cache| hub_status(cache.root()));
+    let hub = Cache::from_env().and_then(|cache| hub_status(cache.root(), mirrors));
     if let Err(error) = &hub {
         missing.push(error.to_string());
     }
     let hub = hub.ok();
     if let Some(hub) = &hub {
         places.push(Place::of("hub cache", hub.folder.clone(), places::hub_cache_by(), true));
-        if let Some(Err(problem)) = &hub.answer {
+        let answers = hub.servers.iter().map(|server| server.answer.as_ref());
+        let problems: Vec<&str> =
+            answers.flatten().filter_map(|a| a.as_ref().err()).map(String::as_str).collect();
+        // One of them is enough.
+        if !problems.is_empty() && problems.len() == hub.servers.len() {
             missing.push(format!(
-                "the hub: {problem}. Datasets and tokenizers of the hub need it; set HF_ENDPOINT to a mirror, \
-                 HTTPS_PROXY to a proxy, or bring tokens with xp data export and import"
+                "the hub: {}. Datasets and tokenizers of the hub need it; set HF_ENDPOINT to a mirror, \
+                 HTTPS_PROXY to a proxy, or bring tokens with xp data export and import",
+                problems.join("; ")
             ));
         }
     }
@@ -208,12 +225,16 @@ impl Findings {
         }
         if let Some(hub) = &self.hub {
             let token = if hub.token { ", with a token" } else { "" };
-            let answer = match &hub.answer {
-                Some(Ok(took)) => format!("answers in {:.2} s{token}", took.as_secs_f64()),
-                Some(Err(_)) => "does not answer".to_owned(),
-                None => format!("offline by HF_HUB_OFFLINE{token}"),
-            };
-            line("hub", &format!("{}: {answer}", hub.endpoint));
+            for (i, server) in hub.servers.iter().enumerate() {
+                let answer = match &server.answer {
+                    Some(Ok(took)) => format!("answers in {:.2} s{token}", took.as_secs_f64()),
+                    Some(Err(problem)) if hub.servers.len() > 1 => format!("no answer: {problem}"),
+                    Some(Err(_)) => "does not answer".to_owned(),
+                    None => format!("offline by HF_HUB_OFFLINE{token}"),
+                };
+                let label = if i == 0 { "hub" } else { "" };
+                line(label, &format!("{}: {answer}", server.endpoint));
+            }
         }
         for (i, (name, value)) in self.variables.iter().enumerate() {
             line(if i == 0 { "variables" } else { "" }, &format!("{name}={value}"));
@@ -272,9 +293,12 @@ impl Findings {
             },
             "places": places.collect::<serde_json::Map<_, _>>(),
             "hub": self.hub.as_ref().map(|hub| json!({
-                "endpoint": hub.endpoint, "offline": hub.offline, "token": hub.token,
-                "reachable": hub.answer.as_ref().map(Result::is_ok),
-                "problem": hub.answer.as_ref().and_then(|answer| answer.as_ref().err()),
+                "offline": hub.offline, "token": hub.token,
+                "servers": hub.servers.iter().map(|server| json!({
+                    "endpoint": server.endpoint,
+                    "reachable": server.answer.as_ref().map(Result::is_ok),
+                    "problem": server.answer.as_ref().and_then(|answer| answer.as_ref().err()),
+                })).collect::<Vec<_>>(),
             })),
             "variables": variables.collect::<serde_json::Map<_, _>>(),
             "tools": tools.collect::<serde_json::Map<_, _>>(),

@@ -42,7 +42,7 @@ use folder::{Held, held, link};
 pub(crate) use listing::Choice;
 use listing::{Listing, RemoteFile};
 use repo::{Kind, Repo, safe_path};
-pub use status::{HubStatus, hub_status};
+pub use status::{HubStatus, ServerStatus, hub_status};
 use verify::ContentHash;
 
 /// The hub itself.

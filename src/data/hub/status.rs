@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::client::{self, Failure};
-use super::{Hub, OFFICIAL};
+use super::Hub;
+use super::client::{self, Endpoint, Failure};
 use crate::data::error::Error;
 
 /// The longest that a server is waited for.
@@ -19,43 +19,50 @@ pub struct HubStatus {
     pub offline: bool,
     /// Whether there is an access token, in HF_TOKEN or a file.
     pub token: bool,
-    /// The server that is asked; without user and password.
+    /// The servers that are asked, in this order.
+    pub servers: Vec<ServerStatus>,
+}
+
+/// A server of the hub.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServerStatus {
+    /// Its address, without user and password.
     pub endpoint: String,
     /// Whether it answered, and how fast; what is wrong if not. `None` if it was not asked.
     pub answer: Option<Result<Duration, String>>,
 }
 
-/// Asks the server of the environment for a sign of life, unless that says offline; waits five
-/// seconds at most. Nothing is fetched.
+/// Asks the servers of the environment and of a spec (`mirrors`) for a sign of life, unless the
+/// environment says offline; waits five seconds at most for each. Nothing is fetched.
 ///
 /// # Errors
 /// An environment that names no folder, or certificates that cannot be read.
-pub fn hub_status(cache: &Path) -> Result<HubStatus, Error> {
-    let hub = Hub { silence: PATIENCE, ..Hub::from_env(cache, &[])? };
-    let endpoint = hub.endpoints.first();
-    let token = endpoint.and_then(|endpoint| endpoint.token.as_ref()).is_some();
-    let answer = match endpoint {
-        Some(endpoint) if !hub.offline => {
-            let agent = client::agent(hub.silence)?;
-            let begin = Instant::now();
-            // With a token it is asked whose that is; what it answers is not kept.
-            let path = if token { "api/whoami-v2" } else { "api/models?limit=1" };
-            Some(match client::get(&agent, endpoint, path, 0) {
-                Err(Failure::Status { code: 401, .. }) if token => {
-                    Err("it refuses the token (HF_TOKEN): copy it again, or unset it".to_owned())
-                }
-                // It answers, if only that it does not know this question: a mirror need not.
-                Ok(_) | Err(Failure::Status { code: 400..=499, .. }) => Ok(begin.elapsed()),
-                Err(failure) => Err(failure.words()),
-            })
-        }
-        _ => None,
-    };
+pub fn hub_status(cache: &Path, mirrors: &[String]) -> Result<HubStatus, Error> {
+    let hub = Hub { silence: PATIENCE, ..Hub::from_env(cache, mirrors)? };
+    let agent = client::agent(hub.silence)?;
+    let servers = hub.endpoints.iter().map(|endpoint| {
+        let asked = (!hub.offline).then(|| answer(&agent, endpoint));
+        ServerStatus { endpoint: client::without_user(&endpoint.url), answer: asked }
+    });
     Ok(HubStatus {
+        servers: servers.collect(),
+        token: hub.endpoints.iter().any(|endpoint| endpoint.token.is_some()),
         folder: hub.folder,
         offline: hub.offline,
-        token,
-        endpoint: client::without_user(endpoint.map_or(OFFICIAL, |endpoint| &endpoint.url)),
-        answer,
     })
+}
+
+fn answer(agent: &ureq::Agent, endpoint: &Endpoint) -> Result<Duration, String> {
+    let begin = Instant::now();
+    let token = endpoint.token.is_some();
+    // With a token it is asked whose that is; what it answers is not kept.
+    let path = if token { "api/whoami-v2" } else { "api/models?limit=1" };
+    match client::get(agent, endpoint, path, 0) {
+        Err(Failure::Status { code: 401, .. }) if token => {
+            Err("it refuses the token (HF_TOKEN): copy it again, or unset it".to_owned())
+        }
+        // It answers, if only that it does not know this question: a mirror need not.
+        Ok(_) | Err(Failure::Status { code: 400..=499, .. }) => Ok(begin.elapsed()),
+        Err(failure) => Err(failure.words()),
+    }
 }
