@@ -27,8 +27,9 @@ RUN apt-get update && apt-get install --yes --no-install-recommends ca-certifica
 WORKDIR /src
 COPY Cargo.toml Cargo.lock ./
 COPY src ./src
-# Manifest entries of benchmarks are looked up even where they are not built.
+# Manifest entries of benchmarks and examples are looked up even where they are not built.
 COPY tests/bench ./tests/bench
+COPY tests/reference/logits.rs ./tests/reference/
 # The compute capabilities to compile for; fewer build faster.
 ARG XP_CUDA_ARCHITECTURES=80,86,89,90
 ENV CUDA_HOME=/usr/local/cuda
