@@ -264,13 +264,7 @@ mod tests {
         let (_dir, path) = sample();
         let many: Vec<String> = (0..1000).map(|i| format!("story {} é\n", i % 7)).collect();
         let many: Vec<Option<&str>> = many.iter().map(|s| Some(s.as_str())).collect();
-        for compression in [
-            Compression::UNCOMPRESSED,
-            Compression::SNAPPY,
-            Compression::GZIP(GzipLevel::default()),
-            Compression::ZSTD(ZstdLevel::default()),
-            Compression::LZ4_RAW,
-        ] {
+        for compression in compressions() {
             write(
                 &path,
                 &[vec![Some("first"), Some("")], many.clone(), vec![Some("last")]],
@@ -305,51 +299,54 @@ mod tests {
         }
     }
 
+    fn compressions() -> [Compression; 5] {
+        [
+            Compression::UNCOMPRESSED,
+            Compression::SNAPPY,
+            Compression::GZIP(GzipLevel::default()),
+            Compression::ZSTD(ZstdLevel::default()),
+            Compression::LZ4_RAW,
+        ]
+    }
+
     #[test]
     fn a_damaged_file_is_an_error_and_never_a_crash() {
         let (_dir, path) = sample();
         let text: Vec<String> = (0..300).map(|i| format!("story {i} of many")).collect();
         let rows: Vec<Option<&str>> = text.iter().map(|s| Some(s.as_str())).collect();
-        write(&path, &[rows.clone(), rows], Compression::SNAPPY);
-        let sound = std::fs::read(&path).unwrap();
-        let whole = read(&path, "text").unwrap();
-        // What the reader panics about goes to the test's captured output.
         let mut random = 0x9e37_79b9_7f4a_7c15u64;
-        let mut refused = 0;
-        for round in 0..1500 {
-            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-            let mut bytes = sound.clone();
-            let at = (random >> 33) as usize % bytes.len();
-            if round % 10 == 0 {
-                bytes.truncate(at);
-            } else {
-                bytes[at] ^= 1 << (random >> 61);
-            }
-            std::fs::write(&path, &bytes).unwrap();
-            let result = Rows::open(&path, "text").and_then(|mut rows| {
-                let mut n = 0;
-                while rows.next()?.is_some() {
-                    n += 1;
+        for compression in compressions() {
+            write(&path, &[rows.clone(), rows.clone()], compression);
+            let sound = std::fs::read(&path).unwrap();
+            let whole = read(&path, "text").unwrap();
+            let mut refused = 0;
+            for round in 0..400 {
+                random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let mut bytes = sound.clone();
+                let at = (random >> 33) as usize % bytes.len();
+                if round % 10 == 0 {
+                    bytes.truncate(at);
+                } else {
+                    bytes[at] ^= 1 << (random >> 61);
                 }
-                Ok(n)
-            });
-            match result {
-                // A bit of a text, or of what is not read.
-                Ok(n) => assert_eq!(n, whole.len()),
-                Err(error) => {
-                    refused += 1;
-                    assert_eq!(error.kind(), crate::data::ErrorKind::Input, "{error}");
+                std::fs::write(&path, &bytes).unwrap();
+                let result = Rows::open(&path, "text").and_then(|mut rows| {
+                    let mut n = 0;
+                    while rows.next()?.is_some() {
+                        n += 1;
+                    }
+                    Ok(n)
+                });
+                match result {
+                    // A bit of a text, or of what is not read.
+                    Ok(n) => assert_eq!(n, whole.len()),
+                    Err(error) => {
+                        refused += 1;
+                        assert_eq!(error.kind(), crate::data::ErrorKind::Input, "{error}");
+                    }
                 }
             }
+            assert!(refused > 40, "{compression}: {refused}");
         }
-        assert!(refused > 150, "{refused}");
-    }
-
-    #[test]
-    fn the_hubs_own_file_is_read() {
-        let Some(folder) = crate::data::tests_data() else { return };
-        let texts = read(&folder.join("tinystories/validation-sample.parquet"), "text").unwrap();
-        assert_eq!(texts.len(), 500);
-        assert!(texts[0].starts_with("Spot. Spot saw the shiny car") || !texts[0].is_empty());
     }
 }

@@ -463,6 +463,10 @@ fn real_text_and_the_neox_tokenizer_give_the_known_counts() {
         let stream = fixture.prepare(&config, kind).unwrap();
         assert_eq!((stream.len(), stream.documents()), (tokens, documents));
     }
+    // The same stories as the hub's Parquet has them.
+    let config = Config { validation: files("validation-sample.parquet"), ..config };
+    let stream = fixture.prepare(&config, SplitKind::Validation).unwrap();
+    assert_eq!((stream.len(), stream.documents()), (99_255, 500));
 }
 
 #[test]
