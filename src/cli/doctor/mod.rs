@@ -120,13 +120,18 @@ fn find(args: &Args, mirrors: &[String]) -> Findings {
     let hub = hub.ok();
     if let Some(hub) = &hub {
         places.push(Place::of("hub cache", hub.folder.clone(), places::hub_cache_by(), true));
-        let answers = hub.servers.iter().map(|server| server.answer.as_ref());
-        let problems: Vec<&str> =
-            answers.flatten().filter_map(|a| a.as_ref().err()).map(String::as_str).collect();
+        let problems: Vec<String> = hub
+            .servers
+            .iter()
+            .filter_map(|server| match &server.answer {
+                Some(Err(problem)) => Some(format!("{}: {problem}", server.endpoint)),
+                _ => None,
+            })
+            .collect();
         // One of them is enough.
         if !problems.is_empty() && problems.len() == hub.servers.len() {
             missing.push(format!(
-                "the hub: {}. Datasets and tokenizers of the hub need it; set HF_ENDPOINT to a mirror, \
+                "the hub ({}). Datasets and tokenizers of the hub need it; set HF_ENDPOINT to a mirror, \
                  HTTPS_PROXY to a proxy, or bring tokens with xp data export and import",
                 problems.join("; ")
             ));

@@ -196,7 +196,17 @@ pub(crate) fn get(
         if from > 0 {
             request = request.header("Range", format!("bytes={from}-"));
         }
-        let response = request.call().map_err(|error| network(&url, &error))?;
+        let response = request.call().map_err(|error| {
+            let words = error.to_string();
+            let words = words.strip_prefix("io: ").unwrap_or(&words);
+            // Where it went may be another host than the one that was asked, which is named anyway; a
+            // signed address has its signature in the query.
+            if same_host(&first, &here) {
+                return Failure::Network(words.to_owned());
+            }
+            let place = without_user(url.split(['?', '#']).next().unwrap_or(&url));
+            Failure::Network(format!("{place}: {words}"))
+        })?;
         let header = |name: &str| {
             let value = response.headers().get(name)?.to_str().ok()?;
             Some(value.to_owned())
@@ -270,13 +280,6 @@ fn resolve(from: &Uri, location: &str) -> Result<String, Failure> {
         )));
     }
     Ok(target)
-}
-
-fn network(url: &str, error: &ureq::Error) -> Failure {
-    // Where the request went may be another host than the one that was asked; a signed address
-    // has its signature in the query.
-    let place = without_user(url.split(['?', '#']).next().unwrap_or(url));
-    Failure::Network(format!("{place}: {error}"))
 }
 
 /// An address without the user and password that it may hold.

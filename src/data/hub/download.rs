@@ -53,6 +53,7 @@ pub(super) fn is_page(response: &Response<Body>, expected: &str) -> bool {
 /// Tries until it works, a failure is final, or the patience is used up in waiting. An attempt
 /// also says whether it came further than the one before: that renews the patience.
 pub(super) fn patiently<T>(
+    endpoint: &Endpoint,
     patience: Duration,
     progress: &dyn Progress,
     mut attempt: impl FnMut() -> (Result<T, Failure>, bool),
@@ -78,7 +79,8 @@ pub(super) fn patiently<T>(
         if waited + wait > patience {
             return Err(failure);
         }
-        progress.waiting(&failure.words(), wait);
+        let place = client::without_user(&endpoint.url);
+        progress.waiting(&format!("{place}: {}", failure.words()), wait);
         sleep(wait, progress)?;
         waited += wait;
         next = (next * 2).min(LONGEST_WAIT);
@@ -115,7 +117,7 @@ pub(super) fn fetch(
         hash.clone()
     } else {
         // Some servers list names only: what they say with the file itself is then what counts.
-        let answer = patiently(patience, progress, || (open(source, 0), false))?;
+        let answer = patiently(source.endpoint, patience, progress, || (open(source, 0), false))?;
         let hash = answer.etag.as_deref().and_then(ContentHash::parse);
         opened = Some(answer);
         hash.ok_or_else(|| {
@@ -139,10 +141,10 @@ pub(super) fn fetch(
         let result = transfer(source, opened.take(), &partial, &hash, progress);
         (result, length(&partial) > before)
     };
-    let mut result = patiently(patience, progress, &mut transfer);
+    let mut result = patiently(source.endpoint, patience, progress, &mut transfer);
     if matches!(result, Err(Failure::Mismatch(_))) {
         // What an earlier try had left may have been the reason; the partial file is gone now.
-        result = patiently(patience, progress, &mut transfer);
+        result = patiently(source.endpoint, patience, progress, &mut transfer);
     }
     result?;
     std::fs::rename(&partial, &blob).map_err(fs::Error::at("write", &blob)).map_err(local)?;

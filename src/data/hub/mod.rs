@@ -178,7 +178,7 @@ impl Hub {
             self.each_endpoint(&format!("look up {what}"), |agent, endpoint, patience| {
                 let ask = |with_hashes| {
                     let path = repo.listing_address(with_hashes);
-                    download::patiently(patience, progress, || {
+                    download::patiently(endpoint, patience, progress, || {
                         let answer = client::get(agent, endpoint, &path, 0);
                         (answer.and_then(|answer| read_listing(answer.response)), false)
                     })
