@@ -20,6 +20,9 @@ const MAX_REDIRECTS: usize = 8;
 /// The longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(15);
 
+/// Stands in the words of the TLS library where it does not trust a server.
+const CERTIFICATE: &str = "invalid peer certificate";
+
 /// A server that speaks the hub's protocol.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Endpoint {
@@ -57,7 +60,7 @@ impl Failure {
     /// Whether asking again may help.
     pub(crate) fn is_transient(&self) -> bool {
         match self {
-            Self::Network(_) => true,
+            Self::Network(reason) => !reason.contains(CERTIFICATE),
             Self::Status { code, .. } => matches!(code, 408 | 425 | 429 | 500..=599),
             Self::Wrong(_) | Self::Mismatch(_) | Self::Stopped | Self::Local(_) => false,
         }
@@ -81,6 +84,10 @@ impl Failure {
     /// What to do about it.
     pub(crate) fn remedy(&self) -> &'static str {
         match self {
+            Self::Network(reason) if reason.contains(CERTIFICATE) => {
+                "if your network opens its users' connections, set SSL_CERT_FILE to its certificates \
+                 (PEM); otherwise check the address and the clock"
+            }
             Self::Status { code: 401, .. } => {
                 "set HF_TOKEN to a token that may read it, and check the id: the hub says 401 also \
                  of what does not exist"
