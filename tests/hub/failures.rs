@@ -460,7 +460,7 @@ fn doctor_asks_whether_the_hub_answers_and_tells_no_secret() {
     place.spec("endpoints = [\"http://127.0.0.1:9\"]", 6000);
     let output = place.xp(&["doctor", "spec.toml"]);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(text.contains(": answers in 0."), "{text}");
+    assert!(text.contains(": answers in "), "{text}");
     assert!(text.contains("http://127.0.0.1:9: no answer: "), "{text}");
     assert!(!text.contains("missing    the hub"), "{text}");
 }
