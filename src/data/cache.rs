@@ -25,7 +25,7 @@ use super::error::Error;
 use super::hub::Hub;
 use super::identity::{self, ContentHashes, identity};
 use super::overlap::{DOCUMENTS, DocumentList};
-use super::source::{Batches, Document, FileFacts, Text};
+use super::source::{Batches, Document, Text};
 use super::stream::{IdType, TokenFacts, TokenStream};
 use super::tokenizer::{Encoder, check_trained_size, read_tokenizer};
 use crate::fs;
@@ -323,7 +323,7 @@ impl Maker<'_> {
         }
         facts.files = batches.into_files(hashes)?;
         for (file, (documents, tokens)) in facts.files.iter_mut().zip(counts) {
-            *file = FileFacts { documents, tokens, ..file.clone() };
+            (file.documents, file.tokens) = (documents, tokens);
         }
         // One that was opened for more than was needed in the end was not read.
         facts.files.retain(|file| file.documents > 0);

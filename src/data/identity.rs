@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::bpe;
 use super::config::{Config, Packing, Source, SplitKind, Tokenizer};
@@ -85,23 +85,18 @@ pub fn identity(
             remedy: "set it, for example `max_tokens = \"2M\"`".to_owned(),
         });
     }
-    let (documents, tokenizer) = (documents(config, kind, hashes)?, tokenizer(config, hashes)?);
-    let (max_tokens, separator) = (split.max_tokens, &config.separator);
-    Ok(match config.packing {
-        Packing::Aligned { row } if kind == SplitKind::Train => json!({
-            "documents": documents,
-            "max_tokens": max_tokens,
-            "packing": { "aligned": row },
-            "separator": separator,
-            "tokenizer": tokenizer,
-        }),
-        _ => json!({
-            "documents": documents,
-            "max_tokens": max_tokens,
-            "separator": separator,
-            "tokenizer": tokenizer,
-        }),
-    })
+    let mut identity = Map::new();
+    identity.insert("documents".to_owned(), documents(config, kind, hashes)?);
+    identity.insert("max_tokens".to_owned(), json!(split.max_tokens));
+    // Only where it is not the default: what was made before it could be chosen keeps its identity.
+    if let Packing::Aligned { row } = config.packing
+        && kind == SplitKind::Train
+    {
+        identity.insert("packing".to_owned(), json!({ "aligned": row }));
+    }
+    identity.insert("separator".to_owned(), json!(config.separator));
+    identity.insert("tokenizer".to_owned(), tokenizer(config, hashes)?);
+    Ok(Value::Object(identity))
 }
 
 /// What the text of a split depends on.

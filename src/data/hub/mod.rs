@@ -113,9 +113,7 @@ impl Hub {
         progress: &dyn Progress,
     ) -> Result<HubFile, Error> {
         let repo = Repo::new(Kind::Model, id, revision)?;
-        if let Some(commit) = self.commit_here(&repo)
-            && self.snapshot(&repo, &commit).join(TOKENIZER).is_file()
-        {
+        if let Some((_, commit)) = self.cached_tokenizer(id, revision)? {
             let listing = self.listing_here(&repo, &commit);
             let known = listing.as_ref().and_then(|listing| listing.file(TOKENIZER)).cloned();
             let file =
