@@ -154,7 +154,9 @@ impl<B: Backend> Transformer<B> {
             _ => Workspace::new(&self.backend, &self.config, n)?,
         };
         let mut rounded = self.take_rounded()?;
-        let weights = self.backend.matrix_input(all(params, self.layout.len()), &mut rounded)?;
+        let weights = all(params, self.layout.len());
+        self.backend.round(weights, &mut rounded)?;
+        let weights = self.backend.matrix_input(weights, &rounded);
         let step = Step { model: self, params, weights: weights.buf, rows, seq_len };
         let sum = self.backend.scope(|| step.run(tokens, loss_scale, &mut workspace, grads));
         self.workspace = Some(workspace);
@@ -227,7 +229,9 @@ impl<B: Backend> Transformer<B> {
         let a = self.config.attention_size();
         let mut rounded = self.take_rounded()?;
         let backend = &self.backend;
-        let weights = backend.matrix_input(all(params, self.layout.len()), &mut rounded)?.buf;
+        let weights = all(params, self.layout.len());
+        backend.round(weights, &mut rounded)?;
+        let weights = backend.matrix_input(weights, &rounded).buf;
         let chunk = EVALUATION_CHUNK.min(n);
         let wide = |len: usize| backend.zeros(len, "activations of an evaluation");
         let matrix = |len: usize| backend.matrix(len, "activations of an evaluation");
@@ -258,7 +262,7 @@ impl<B: Backend> Transformer<B> {
             let table = tables.of_layer(layer);
             backend.attention(
                 self.attention_shape(1, n, table.rotary_dim),
-                all(&qkv, n * 3 * a),
+                all_mut(&mut qkv, n * 3 * a),
                 (&table.cos, &table.sin),
                 all_mut(&mut attention, n * a),
                 all_mut(&mut lse, n * heads),
@@ -440,9 +444,9 @@ impl<B: Backend> Step<'_, B> {
             all(&w.last, n * d),
             self.param(final_norm, d),
             all(&w.last_rstd, n),
-            all(&w.d_normed, n * d),
-            all_mut(&mut w.dx, n * d),
-            Write::Set,
+            all_mut(&mut w.d_normed, n * d),
+            (all_mut(&mut w.dx, n * d), Write::Set),
+            &mut w.dx_rounded,
             ViewMut::new(grads, final_norm, d),
         )?;
         for layer in (0..layers).rev() {
@@ -474,7 +478,7 @@ impl<B: Backend> Step<'_, B> {
         backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
         backend.attention(
             self.attention_shape(layer),
-            all(&block.qkv, n * 3 * a),
+            all_mut(&mut block.qkv, n * 3 * a),
             (&table.cos, &table.sin),
             all_mut(&mut block.attention, n * a),
             all_mut(&mut block.lse, n * heads),
@@ -513,25 +517,18 @@ impl<B: Backend> Step<'_, B> {
         let block = &mut w.blocks[layer];
         let table = self.table(layer);
 
-        // MLP: its hidden values and normed input again, then down, SwiGLU, gate and up.
-        let out = all_mut(&mut w.hidden, n * f);
-        backend.swiglu(n, f, all(&block.gate_up, n * 2 * f), out)?;
+        // MLP: down, SwiGLU, gate and up, norm. SwiGLU and the norm leave their output where their
+        // gradient was, which is when the weights behind them get theirs.
         let shape = self.linear_shape(f, d);
-        let dy = backend.matrix_input(all(&w.dx, n * d), &mut w.dx_rounded)?;
-        let dw = ViewMut::new(grads, at.down, d * f);
-        let out = all_mut(&mut w.d_hidden, n * f);
-        backend.linear_backward_weight(shape, dy, all(&w.hidden, n * f), dw, Write::Add)?;
+        let dy = backend.matrix_input(all(&w.dx, n * d), &w.dx_rounded);
+        let out = all_mut(&mut w.hidden, n * f);
         backend.linear_backward_input(shape, dy, self.weight(at.down, d * f), out, Write::Set)?;
-        let out = all_mut(&mut block.gate_up, n * 2 * f);
-        backend.swiglu_backward(n, f, out, all(&w.d_hidden, n * f))?;
-        let gain = self.param(at.post_norm, d);
-        let out = all_mut(&mut w.normed, n * d);
-        let rstd = all_mut(&mut block.middle_rstd, n);
-        backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd)?;
+        let (gate_up, hidden) =
+            (all_mut(&mut block.gate_up, n * 2 * f), all_mut(&mut w.hidden, n * f));
+        backend.swiglu_backward(n, f, gate_up, hidden)?;
+        let dw = ViewMut::new(grads, at.down, d * f);
+        backend.linear_backward_weight(shape, dy, all(&w.hidden, n * f), dw, Write::Add)?;
         let shape = self.linear_shape(d, 2 * f);
-        let dy = all(&block.gate_up, n * 2 * f);
-        let dw = ViewMut::new(grads, at.gate_up, 2 * f * d);
-        backend.linear_backward_weight(shape, dy, all(&w.normed, n * d), dw, Write::Add)?;
         let (dy, out) = (all(&block.gate_up, n * 2 * f), all_mut(&mut w.d_normed, n * d));
         let weight = self.weight(at.gate_up, 2 * f * d);
         backend.linear_backward_input(shape, dy, weight, out, Write::Set)?;
@@ -540,15 +537,17 @@ impl<B: Backend> Step<'_, B> {
             all(&block.middle, n * d),
             self.param(at.post_norm, d),
             all(&block.middle_rstd, n),
-            all(&w.d_normed, n * d),
-            all_mut(&mut w.dx, n * d),
-            Write::Add,
+            all_mut(&mut w.d_normed, n * d),
+            (all_mut(&mut w.dx, n * d), Write::Add),
+            &mut w.dx_rounded,
             ViewMut::new(grads, at.post_norm, d),
         )?;
+        let dw = ViewMut::new(grads, at.gate_up, 2 * f * d);
+        backend.linear_backward_weight(shape, dy, all(&w.d_normed, n * d), dw, Write::Add)?;
 
         // Attention: output projection, attention itself, q k v, norm.
         let shape = self.linear_shape(a, d);
-        let dy = backend.matrix_input(all(&w.dx, n * d), &mut w.dx_rounded)?;
+        let dy = backend.matrix_input(all(&w.dx, n * d), &w.dx_rounded);
         let dw = ViewMut::new(grads, at.output, d * a);
         let out = all_mut(&mut w.d_attention, n * a);
         backend.linear_backward_weight(shape, dy, all(&block.attention, n * a), dw, Write::Add)?;
@@ -562,30 +561,21 @@ impl<B: Backend> Step<'_, B> {
             all(&w.d_attention, n * a),
             all_mut(&mut w.d_qkv, n * 3 * a),
         )?;
-        let gain = self.param(at.input_norm, d);
-        let out = all_mut(&mut w.normed, n * d);
-        let rstd = all_mut(&mut block.input_rstd, n);
-        backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd)?;
         let shape = self.linear_shape(d, 3 * a);
-        let (dy, dw) = (all(&w.d_qkv, n * 3 * a), ViewMut::new(grads, at.qkv, 3 * a * d));
-        backend.linear_backward_weight(shape, dy, all(&w.normed, n * d), dw, Write::Add)?;
         let (dy, out) = (all(&w.d_qkv, n * 3 * a), all_mut(&mut w.d_normed, n * d));
-        backend.linear_backward_input(
-            shape,
-            dy,
-            self.weight(at.qkv, 3 * a * d),
-            out,
-            Write::Set,
-        )?;
+        let weight = self.weight(at.qkv, 3 * a * d);
+        backend.linear_backward_input(shape, dy, weight, out, Write::Set)?;
         backend.rms_norm_backward(
             self.norm_shape(),
             all(&block.x, n * d),
             self.param(at.input_norm, d),
             all(&block.input_rstd, n),
-            all(&w.d_normed, n * d),
-            all_mut(&mut w.dx, n * d),
-            Write::Add,
+            all_mut(&mut w.d_normed, n * d),
+            (all_mut(&mut w.dx, n * d), Write::Add),
+            &mut w.dx_rounded,
             ViewMut::new(grads, at.input_norm, d),
-        )
+        )?;
+        let dw = ViewMut::new(grads, at.qkv, 3 * a * d);
+        backend.linear_backward_weight(shape, dy, all(&w.d_normed, n * d), dw, Write::Add)
     }
 }

@@ -4,13 +4,13 @@ use super::Config;
 use crate::ops::{Backend, Error};
 
 /// What one block leaves for its backward pass. The normed inputs and the MLP's hidden values
-/// are not kept: recomputing them costs a pass over memory, no matrix multiply.
+/// are not kept: the backward pass writes them again over their gradients.
 pub(crate) struct BlockState<T> {
     /// Input of the block, \[n, hidden\].
     pub x: T,
     /// 1 / RMS of the input, \[n\].
     pub input_rstd: T,
-    /// \[n, 3, heads, `head_dim`\], before rotation.
+    /// \[n, 3, heads, `head_dim`\], as the attention leaves it.
     pub qkv: T,
     /// \[n, heads, `head_dim`\].
     pub attention: T,
@@ -33,21 +33,19 @@ pub(crate) struct Workspace<T> {
     pub last_rstd: T,
     /// Normed values, of whichever norm is at work, \[n, hidden\].
     pub normed: T,
-    /// \[n, intermediate\].
+    /// The MLP's hidden values, or their gradient, \[n, intermediate\].
     pub hidden: T,
     pub losses: T,
     /// Gradient of the residual stream, \[n, hidden\].
     pub dx: T,
     /// The same as a matrix input, where that is another precision.
     pub dx_rounded: T,
-    /// Gradient of a normed input, \[n, hidden\].
+    /// Gradient of a normed input, then that input, \[n, hidden\].
     pub d_normed: T,
     /// \[n, heads, `head_dim`\].
     pub d_attention: T,
     /// \[n, 3, heads, `head_dim`\].
     pub d_qkv: T,
-    /// \[n, intermediate\].
-    pub d_hidden: T,
 }
 
 impl<T> Workspace<T> {
@@ -89,7 +87,6 @@ impl<T> Workspace<T> {
             d_normed: matrix(d)?,
             d_attention: matrix(a)?,
             d_qkv: matrix(3 * a)?,
-            d_hidden: matrix(f)?,
         })
     }
 
@@ -105,7 +102,7 @@ impl<T> Workspace<T> {
         ]
         .map(|x| x as u128);
         let wide = layers.saturating_mul(2 * d + heads + 2) + 2 * d + 2;
-        let matrix = layers.saturating_mul(4 * a + 2 * f) + 2 * d + 4 * a + 2 * f;
+        let matrix = layers.saturating_mul(4 * a + 2 * f) + 2 * d + 4 * a + f;
         let narrow = |values: u128| u64::try_from(values).unwrap_or(u64::MAX);
         (narrow(wide), narrow(matrix))
     }

@@ -131,14 +131,19 @@ pub trait Backend: Send + Sync {
         self.zeros(0, what)
     }
 
-    /// f32 values as a matrix multiply reads them: themselves, or rounded at the beginning of
-    /// `rounded`.
+    /// Rounds f32 values to the beginning of `rounded` where matrix inputs are of another precision.
+    fn round(&self, _values: View<'_, Self::Buf>, _rounded: &mut Self::Buf) -> Result<(), Error> {
+        Ok(())
+    }
+
+    /// f32 values as a matrix multiply reads them: themselves, or what `rounded` begins with, which
+    /// [`Backend::round`] or another operator has written.
     fn matrix_input<'a>(
         &self,
         values: View<'a, Self::Buf>,
-        _rounded: &'a mut Self::Buf,
-    ) -> Result<View<'a, Self::Buf>, Error> {
-        Ok(values)
+        _rounded: &'a Self::Buf,
+    ) -> View<'a, Self::Buf> {
+        values
     }
 
     /// Number of values in a buffer.
@@ -208,17 +213,19 @@ pub trait Backend: Send + Sync {
         rstd: ViewMut<'_, Self::Buf>,
     ) -> Result<(), Error>;
 
-    /// dx set or added; dgain always added.
-    #[expect(clippy::too_many_arguments, reason = "one operator, four inputs, two outputs")]
+    /// Gradient of [`Backend::rms_norm`]: dx set or added, and the result rounded to `dx_rounded`
+    /// as [`Backend::round`] does; dgain always added. `y` holds its own gradient and becomes
+    /// the norm's output again, in the bits of the forward pass.
+    #[expect(clippy::too_many_arguments, reason = "one operator, four inputs, four outputs")]
     fn rms_norm_backward(
         &self,
         shape: NormShape,
         x: View<'_, Self::Buf>,
         gain: View<'_, Self::Buf>,
         rstd: View<'_, Self::Buf>,
-        dy: View<'_, Self::Buf>,
-        dx: ViewMut<'_, Self::Buf>,
-        write: Write,
+        y: ViewMut<'_, Self::Buf>,
+        dx: (ViewMut<'_, Self::Buf>, Write),
+        dx_rounded: &mut Self::Buf,
         dgain: ViewMut<'_, Self::Buf>,
     ) -> Result<(), Error>;
 
@@ -231,30 +238,33 @@ pub trait Backend: Send + Sync {
         h: ViewMut<'_, Self::Buf>,
     ) -> Result<(), Error>;
 
-    /// Replaces `gate_up` by its gradient.
+    /// Replaces `gate_up` by its gradient. `h` holds its own gradient and becomes h again, in the
+    /// bits of the forward pass.
     fn swiglu_backward(
         &self,
         rows: usize,
         width: usize,
         gate_up: ViewMut<'_, Self::Buf>,
-        dh: View<'_, Self::Buf>,
+        h: ViewMut<'_, Self::Buf>,
     ) -> Result<(), Error>;
 
     /// Causal softmax attention over `RoPE`-rotated q and k.
     ///
-    /// `qkv` is \[rows * `seq_len`, 3, heads, `head_dim`\] before rotation, `cos` and `sin`
+    /// `qkv` is \[rows * `seq_len`, 3, heads, `head_dim`\] before rotation, and may be left with
+    /// q and k rotated; `cos` and `sin` are
     /// \[at least `seq_len`, `rotary_dim` / 2\] (see [`super::rope_table`]), `out`
     /// \[rows * `seq_len`, heads, `head_dim`\], `lse` the log-sum-exp \[rows, heads, `seq_len`\].
     fn attention(
         &self,
         shape: AttentionShape,
-        qkv: View<'_, Self::Buf>,
+        qkv: ViewMut<'_, Self::Buf>,
         rope: (&Self::Buf, &Self::Buf),
         out: ViewMut<'_, Self::Buf>,
         lse: ViewMut<'_, Self::Buf>,
     ) -> Result<(), Error>;
 
-    /// Gradient of [`Backend::attention`] with respect to `qkv`, set.
+    /// Gradient of [`Backend::attention`] with respect to `qkv` before rotation, set; `qkv` is
+    /// what the forward pass has left there.
     #[expect(clippy::too_many_arguments, reason = "one operator, five inputs, one output")]
     fn attention_backward(
         &self,

@@ -187,13 +187,13 @@ impl Backend for Cpu {
         x: View<'_, Buf>,
         gain: View<'_, Buf>,
         rstd: View<'_, Buf>,
-        dy: View<'_, Buf>,
-        mut dx: ViewMut<'_, Buf>,
-        write: Write,
+        mut y: ViewMut<'_, Buf>,
+        (mut dx, write): (ViewMut<'_, Buf>, Write),
+        _dx_rounded: &mut Buf,
         mut dgain: ViewMut<'_, Buf>,
     ) -> Result<(), Error> {
         let saved = (x.slice(), gain.slice(), rstd.slice());
-        rms_norm::backward(self, shape, saved, dy.slice(), dx.slice(), write, dgain.slice());
+        rms_norm::backward(self, shape, saved, y.slice(), dx.slice(), write, dgain.slice());
         Ok(())
     }
 
@@ -213,20 +213,21 @@ impl Backend for Cpu {
         rows: usize,
         width: usize,
         mut gate_up: ViewMut<'_, Buf>,
-        dh: View<'_, Buf>,
+        mut h: ViewMut<'_, Buf>,
     ) -> Result<(), Error> {
-        swiglu::backward(self, (rows, width), gate_up.slice(), dh.slice());
+        swiglu::backward(self, (rows, width), gate_up.slice(), h.slice());
         Ok(())
     }
 
     fn attention(
         &self,
         shape: AttentionShape,
-        qkv: View<'_, Buf>,
+        mut qkv: ViewMut<'_, Buf>,
         (cos, sin): (&Buf, &Buf),
         mut out: ViewMut<'_, Buf>,
         mut lse: ViewMut<'_, Buf>,
     ) -> Result<(), Error> {
+        // Left as it is: a head's tiles are rotated when they are packed, here and in the backward pass.
         attention::forward(self, shape, qkv.slice(), (cos, sin), out.slice(), lse.slice());
         Ok(())
     }

@@ -26,19 +26,20 @@ simd_kernel! {
 }
 
 simd_kernel! {
-    /// Gradient of whole rows; `d_gain` is a partial sum that starts at zero.
+    /// Gradient of whole rows; `d_gain` is a partial sum that starts at zero. `y` holds its own
+    /// gradient and becomes the norm again, in the forward pass's bits.
     fn backward_rows<S>(
         x: &[f32],
         gain: &[f32],
         rstd: &[f32],
-        dy: &[f32],
+        y: &mut [f32],
         dx: &mut [f32],
         add: bool,
         d_gain: &mut [f32],
     ) {
         let width = gain.len();
         let d_gain = &mut d_gain[..width];
-        let inputs = x.chunks_exact(width).zip(dy.chunks_exact(width)).zip(rstd);
+        let inputs = x.chunks_exact(width).zip(y.chunks_exact_mut(width)).zip(rstd);
         for (((x, dy), &rstd), dx) in inputs.zip(dx.chunks_exact_mut(width)) {
             let mut lanes = [0.0f32; LANES];
             let whole = width - width % LANES;
@@ -64,6 +65,7 @@ simd_kernel! {
             }
             for j in 0..width {
                 d_gain[j] = S::mul_add(dy[j] * rstd, x[j], d_gain[j]);
+                dy[j] = x[j] * rstd * gain[j];
             }
         }
     }
@@ -85,23 +87,24 @@ pub(crate) fn forward(
     });
 }
 
+/// `y` holds its own gradient and becomes the norm again.
 pub(crate) fn backward(
     cpu: &Cpu,
     NormShape { rows, width, .. }: NormShape,
     (x, gain, rstd): (&[f32], &[f32], &[f32]),
-    dy: &[f32],
+    y: &mut [f32],
     dx: &mut [f32],
     write: Write,
     d_gain: &mut [f32],
 ) {
-    assert!(x.len() == rows * width && dy.len() == x.len() && dx.len() == x.len());
+    assert!(x.len() == rows * width && y.len() == x.len() && dx.len() == x.len());
     assert!(gain.len() == width && rstd.len() == rows && d_gain.len() == width);
     let mut partial = cpu.pool().take(rows.div_ceil(ROWS) * width);
     partial.fill(0.0);
     let outputs = dx.par_chunks_mut(ROWS * width).zip(partial.par_chunks_mut(width));
-    let inputs = x.par_chunks(ROWS * width).zip(dy.par_chunks(ROWS * width));
-    outputs.zip(inputs.zip(rstd.par_chunks(ROWS))).for_each(|((dx, sum), ((x, dy), rstd))| {
-        backward_rows(cpu.isa(), x, gain, rstd, dy, dx, write == Write::Add, sum);
+    let inputs = x.par_chunks(ROWS * width).zip(y.par_chunks_mut(ROWS * width));
+    outputs.zip(inputs.zip(rstd.par_chunks(ROWS))).for_each(|((dx, sum), ((x, y), rstd))| {
+        backward_rows(cpu.isa(), x, gain, rstd, y, dx, write == Write::Add, sum);
     });
     for sum in partial.chunks_exact(width) {
         for (total, part) in d_gain.iter_mut().zip(sum) {
@@ -145,7 +148,9 @@ mod tests {
                 let start = noise(rows * width, "dx");
                 for write in [Write::Set, Write::Add] {
                     let (mut dx, mut d_gain) = (start.clone(), vec![1.0; width]);
-                    backward(&cpu, shape, (&x, &gain, &rstd), &dy, &mut dx, write, &mut d_gain);
+                    let (saved, mut again) = ((&x[..], &gain[..], &rstd[..]), dy.clone());
+                    backward(&cpu, shape, saved, &mut again, &mut dx, write, &mut d_gain);
+                    assert_eq!(again, y, "y, bit for bit");
                     let loss =
                         |x: &[f64], g: &[f64]| weighted(&reference::forward(x, g, 1e-6), &dy);
                     let mut want = gradient(&x, |x| loss(x, &wide(&gain)));

@@ -22,17 +22,20 @@ simd_kernel! {
 }
 
 simd_kernel! {
-    /// The gradient of whole rows, in place.
-    fn backward_rows<S>(width: usize, gate_up: &mut [f32], dh: &[f32]) {
-        for (gate_up, dh) in gate_up.chunks_exact_mut(2 * width).zip(dh.chunks_exact(width)) {
+    /// The gradient of whole rows, in place; `h` is its gradient and becomes h, in the forward
+    /// pass's bits.
+    fn backward_rows<S>(width: usize, gate_up: &mut [f32], h: &mut [f32]) {
+        for (gate_up, h) in gate_up.chunks_exact_mut(2 * width).zip(h.chunks_exact_mut(width)) {
             // Indexed over slices of one length: the chain of iterators does not vectorise.
             let (gate, up) = gate_up.split_at_mut(width);
-            let (up, dh) = (&mut up[..width], &dh[..width]);
+            let (up, h) = (&mut up[..width], &mut h[..width]);
             for j in 0..width {
-                let sigmoid = 1.0 / (1.0 + exp::<S>(-gate[j]));
-                let silu = gate[j] * sigmoid;
+                let (g, u, dh) = (gate[j], up[j], h[j]);
+                let divisor = 1.0 + exp::<S>(-g);
+                let sigmoid = 1.0 / divisor;
+                let silu = g * sigmoid;
                 let d_silu = sigmoid + silu * (1.0 - sigmoid);
-                (gate[j], up[j]) = (dh[j] * up[j] * d_silu, dh[j] * silu);
+                (gate[j], up[j], h[j]) = (dh * u * d_silu, dh * silu, g * u / divisor);
             }
         }
     }
@@ -50,11 +53,17 @@ pub(crate) fn forward(cpu: &Cpu, (rows, width): (usize, usize), gate_up: &[f32],
     });
 }
 
-pub(crate) fn backward(cpu: &Cpu, (rows, width): (usize, usize), gate_up: &mut [f32], dh: &[f32]) {
-    assert!(gate_up.len() == 2 * rows * width && dh.len() == rows * width);
+/// `gate_up` becomes its gradient, and `h`, which holds its own gradient, h again.
+pub(crate) fn backward(
+    cpu: &Cpu,
+    (rows, width): (usize, usize),
+    gate_up: &mut [f32],
+    h: &mut [f32],
+) {
+    assert!(gate_up.len() == 2 * rows * width && h.len() == rows * width);
     let task = rows_per_task(width) * width;
-    gate_up.par_chunks_mut(2 * task).zip(dh.par_chunks(task)).for_each(|(gate_up, dh)| {
-        backward_rows(cpu.isa(), width, gate_up, dh);
+    gate_up.par_chunks_mut(2 * task).zip(h.par_chunks_mut(task)).for_each(|(gate_up, h)| {
+        backward_rows(cpu.isa(), width, gate_up, h);
     });
 }
 
@@ -80,12 +89,13 @@ mod tests {
                 let mut h = vec![0.0; rows * width];
                 forward(&cpu, (rows, width), &gate_up, &mut h);
                 check("h", &h, &reference(width, &wide(&gate_up)), 1e-6);
+                let dh = noise(rows * width, "dh");
+                let (mut got, mut again) = (gate_up.clone(), dh.clone());
+                backward(&cpu, (rows, width), &mut got, &mut again);
+                assert_eq!(again, h, "h, bit for bit");
                 if rows * width > 1000 {
                     continue; // finite differences of so many inputs take long
                 }
-                let dh = noise(rows * width, "dh");
-                let mut got = gate_up.clone();
-                backward(&cpu, (rows, width), &mut got, &dh);
                 let want = gradient(&gate_up, |x| weighted(&reference(width, x), &dh));
                 check("d_gate_up", &got, &want, 2e-6);
             }
@@ -100,8 +110,10 @@ mod tests {
             forward(&cpu, (1, 2), &gate_up, &mut h);
             assert_eq!(h[1], 2e4);
             assert!(h[0].abs() < 1e-30);
-            backward(&cpu, (1, 2), &mut gate_up, &[1.0, 1.0]);
+            let mut again = [1.0, 1.0];
+            backward(&cpu, (1, 2), &mut gate_up, &mut again);
             assert!(gate_up.iter().all(|x| x.is_finite()), "{gate_up:?}");
+            assert_eq!(again, h[..]);
         }
     }
 }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use xp::model::{self, Config, DeviceDemand, Transformer};
 use xp::ops::cuda::{Cuda, Driver, Emulator};
-use xp::ops::{Backend, Error, Precision};
+use xp::ops::{Backend, Error, HeadShape, IGNORE, Precision};
 use xp::train::Trainer;
 
+use crate::device::{all, all_mut, noise};
 use crate::model::{batch, config, ropes, schedule};
 
 #[test]
@@ -21,6 +22,40 @@ fn memory_that_does_not_suffice_is_an_error_that_says_how_much() {
     let Error::OutOfMemory { bytes, free: Some(free), .. } = error else { panic!("{error}") };
     assert!(bytes > free && free < 1 << 20, "{error}");
     assert!(error.to_string().contains(" are free; use a smaller micro_batch_size"), "{error}");
+}
+
+#[test]
+fn a_row_of_logits_gives_the_same_bits_held_in_shared_memory_or_not() {
+    // More than one round of the block's threads; the last group of copies is an empty one.
+    let shape = HeadShape { rows: 4, width: 8, vocab_size: 20_008 };
+    let HeadShape { rows, width, vocab_size } = shape;
+    let (x, w) = (noise(rows * width, "x", 1.0), noise(vocab_size * width, "w", 1.0));
+    let outputs = [228 << 10, 64 << 10].map(|shared_memory| {
+        let device = Emulator::default().with_shared_memory(shared_memory);
+        let cuda = Cuda::new(Arc::new(device), Precision::Bf16);
+        let matrix = |values: &[f32]| {
+            let mut buf = cuda.matrix(values.len(), "a matrix").unwrap();
+            let values_on = cuda.upload(values.to_vec()).unwrap();
+            let to = all_mut(&mut buf, values.len());
+            cuda.copy(all(&values_on, values.len()), to).unwrap();
+            buf
+        };
+        let (x_on, w_on) = (matrix(&x), matrix(&w));
+        let targets = cuda.upload_tokens(&[20_007, 5, IGNORE, 11_000]).unwrap();
+        let (mut losses, mut dx) =
+            (cuda.zeros(rows, "losses").unwrap(), cuda.matrix(x.len(), "dx").unwrap());
+        let mut dw = cuda.zeros(w.len(), "dw").unwrap();
+        let (l, a, b) =
+            (all_mut(&mut losses, rows), all_mut(&mut dx, x.len()), all_mut(&mut dw, w.len()));
+        let (x, w) = (all(&x_on, x.len()), all(&w_on, w.len()));
+        cuda.cross_entropy_backward(shape, x, w, &targets, 0.5, l, a, b).unwrap();
+        [losses, dx, dw].map(|buf| {
+            let mut out = vec![0.0f32; cuda.len(&buf)];
+            cuda.download(all(&buf, cuda.len(&buf)), &mut out).unwrap();
+            out.into_iter().map(f32::to_bits).collect::<Vec<u32>>()
+        })
+    });
+    assert!(outputs[0] == outputs[1], "the bits differ");
 }
 
 #[test]

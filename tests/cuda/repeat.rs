@@ -3,9 +3,10 @@
 
 use std::collections::HashSet;
 
+use xp::ops::cuda::Cuda;
 use xp::ops::{AdamWStep, AttentionShape, Backend, HeadShape, NormShape, Write, rope_table};
 
-use crate::device::{Buf, Pair, all, all_mut, both};
+use crate::device::{Buf, Device, Pair, all, all_mut, both};
 
 const RUNS: usize = 30;
 /// Rows, or positions: a device has the time for shapes that fill it.
@@ -22,6 +23,13 @@ fn same_bits(pair: &Pair, what: &str, mut kernel: impl FnMut() -> Vec<Buf>) {
     assert_eq!(outputs.len(), 1, "distinct outputs of {what} in {:?}", pair.precision);
 }
 
+/// A matrix input of the same `len` values.
+fn copied(cuda: &Cuda<Device>, values: &Buf, len: usize) -> Buf {
+    let mut out = cuda.matrix(len, "a copy").unwrap();
+    cuda.copy(all(values, len), all_mut(&mut out, len)).unwrap();
+    out
+}
+
 #[test]
 fn attention() {
     both(|pair| {
@@ -34,15 +42,16 @@ fn attention() {
             let inv_freq: Vec<f32> = (0..head_dim / 2).map(|i| 0.8f32.powi(i as i32)).collect();
             let (cos, sin) = rope_table(&inv_freq, 1.0, seq_len);
             let (cos, sin) = (cuda.upload(cos).unwrap(), cuda.upload(sin).unwrap());
-            let (_, qkv) = pair.matrix_noise(3 * n * width, "qkv", 1.0);
+            let (_, given) = pair.matrix_noise(3 * n * width, "qkv", 1.0);
             let (_, d_out) = pair.matrix_noise(n * width, "d_out", 1.0);
             same_bits(pair, &format!("attention {head_dim}"), || {
                 let mut out = cuda.matrix(n * width, "out").unwrap();
                 let mut lse = cuda.zeros(n * heads, "lse").unwrap();
                 let mut d_qkv = cuda.matrix(3 * n * width, "d_qkv").unwrap();
-                let (qkv, rope) = (all(&qkv, 3 * n * width), (&cos, &sin));
+                let (mut qkv, rope) = (copied(cuda, &given, 3 * n * width), (&cos, &sin));
                 let (o, l) = (all_mut(&mut out, n * width), all_mut(&mut lse, n * heads));
-                cuda.attention(shape, qkv, rope, o, l).unwrap();
+                cuda.attention(shape, all_mut(&mut qkv, 3 * n * width), rope, o, l).unwrap();
+                let qkv = all(&qkv, 3 * n * width);
                 let (o, l) = (all(&out, n * width), all(&lse, n * heads));
                 let (d, to) = (all(&d_out, n * width), all_mut(&mut d_qkv, 3 * n * width));
                 cuda.attention_backward(shape, qkv, rope, o, l, d, to).unwrap();
@@ -68,17 +77,20 @@ fn norm_and_swiglu() {
                 (cuda.zeros(n, "dx").unwrap(), cuda.zeros(width, "dgain").unwrap());
             let (x, gain) = (all(&x, n), all(&gain, width));
             cuda.rms_norm(shape, x, gain, all_mut(&mut y, n), all_mut(&mut rstd, rows)).unwrap();
-            let (r, d) = (all(&rstd, rows), all(&dy, n));
-            let (to, of_gain) = (all_mut(&mut dx, n), all_mut(&mut dgain, width));
-            cuda.rms_norm_backward(shape, x, gain, r, d, to, Write::Add, of_gain).unwrap();
-            vec![y, rstd, dx, dgain]
+            let (mut again, mut rounded) = (copied(cuda, &dy, n), cuda.rounded(n, "dx").unwrap());
+            let (r, d) = (all(&rstd, rows), all_mut(&mut again, n));
+            let (to, of_gain) = ((all_mut(&mut dx, n), Write::Add), all_mut(&mut dgain, width));
+            cuda.rms_norm_backward(shape, x, gain, r, d, to, &mut rounded, of_gain).unwrap();
+            vec![y, rstd, dx, dgain, again, rounded]
         });
         same_bits(pair, "swiglu", || {
             let (_, mut gate_up) = pair.matrix_noise(2 * n, "gate_up", 1.0);
             let mut h = cuda.matrix(n, "h").unwrap();
             cuda.swiglu(rows, width, all(&gate_up, 2 * n), all_mut(&mut h, n)).unwrap();
-            cuda.swiglu_backward(rows, width, all_mut(&mut gate_up, 2 * n), all(&dy, n)).unwrap();
-            vec![h, gate_up]
+            let mut again = copied(cuda, &dy, n);
+            let (to, dh) = (all_mut(&mut gate_up, 2 * n), all_mut(&mut again, n));
+            cuda.swiglu_backward(rows, width, to, dh).unwrap();
+            vec![h, gate_up, again]
         });
     });
 }

@@ -40,7 +40,7 @@ fn attention() -> Result<()> {
     ] {
         let rope = reference::rope(rotary_dim, 1.2);
         let (tokens, a) = (rows * seq_len, heads * head_dim);
-        let qkv = noise(tokens * 3 * a, "qkv");
+        let mut qkv = noise(tokens * 3 * a, "qkv");
         let x = var(&qkv, &[rows, seq_len, 3 * a])?;
         let part = |i: usize| x.narrow(2, i * a, a)?.contiguous();
         let out = reference::attention(&part(0)?, &part(1)?, &part(2)?, heads, &rope)?;
@@ -53,8 +53,8 @@ fn attention() -> Result<()> {
         for cpu in cpus() {
             let (mut out, mut lse) = (vec![0.0; tokens * a], vec![0.0; tokens * heads]);
             let rope = (&cos, &sin);
-            cpu.attention(shape, view(&qkv), rope, view_mut(&mut out), view_mut(&mut lse))
-                .expect("cpu");
+            let outputs = (view_mut(&mut out), view_mut(&mut lse));
+            cpu.attention(shape, view_mut(&mut qkv), rope, outputs.0, outputs.1).expect("cpu");
             let error = relative_error(&out, &want_out);
             assert!(error < 1e-5, "out {error:e}");
             let mut got = vec![f32::NAN; qkv.len()];
@@ -138,14 +138,16 @@ fn linear_norm_and_swiglu() -> Result<()> {
             cpu.rms_norm(norm, view(&x), view(&gain), view_mut(&mut y), view_mut(&mut rstd))?;
             cpu.linear(linear, view(&y), view(&w), view_mut(&mut gate_up), Write::Set)?;
             cpu.swiglu(rows, inner, view(&gate_up), view_mut(&mut got_h))?;
-            cpu.swiglu_backward(rows, inner, view_mut(&mut gate_up), view(&dh))?;
+            let mut dh = dh.clone();
+            cpu.swiglu_backward(rows, inner, view_mut(&mut gate_up), view_mut(&mut dh))?;
             let (g, out) = (view(&gate_up), view_mut(&mut dw));
             cpu.linear_backward_weight(linear, g, view(&y), out, Write::Add)?;
             let (g, out) = (view(&gate_up), view_mut(&mut dy));
             cpu.linear_backward_input(linear, g, view(&w), out, Write::Set)?;
             let out = (view_mut(&mut dx), view_mut(&mut d_gain));
-            let (x, gain, rstd, dy) = (view(&x), view(&gain), view(&rstd), view(&dy));
-            cpu.rms_norm_backward(norm, x, gain, rstd, dy, out.0, Write::Set, out.1)
+            let (x, gain, rstd, dy) = (view(&x), view(&gain), view(&rstd), view_mut(&mut dy));
+            let dx = (out.0, Write::Set);
+            cpu.rms_norm_backward(norm, x, gain, rstd, dy, dx, &mut Vec::new(), out.1)
         };
         run().expect("cpu");
         for (what, got, want) in [

@@ -1,7 +1,7 @@
-//! Attention on the device: q and k are rotated once a pass, then the kernels of one precision
-//! and padded head dimension.
+//! Attention on the device: q and k are rotated in place, once for both passes, then the kernels of one
+//! precision and padded head dimension.
 
-use super::driver::{Address, Argument, Driver};
+use super::driver::{Argument, Driver};
 use super::{Buf, Cuda, int, long, wide};
 use crate::ops::backend::{View, ViewMut};
 use crate::ops::{AttentionShape, Error, Precision};
@@ -56,43 +56,39 @@ fn shared(d: usize, precision: Precision) -> [usize; 3] {
     }
 }
 
-/// Rotated q and k, \[positions, 2, heads, `head_dim`\].
-fn rotated<D: Driver>(
+/// Rotates q and k of `qkv` in place.
+fn rotate<D: Driver>(
     cuda: &Cuda<D>,
     shape: AttentionShape,
-    qkv: &View<'_, Buf<D>>,
+    qkv: &ViewMut<'_, Buf<D>>,
     (cos, sin): (&Buf<D>, &Buf<D>),
-) -> Result<Address, Error> {
+) -> Result<(), Error> {
     let AttentionShape { rows, seq_len, heads, head_dim, rotary_dim } = shape;
     let (n, half) = (rows * seq_len, rotary_dim / 2);
     wide(cos);
     wide(sin);
     assert!(cos.len >= seq_len * half && sin.len >= seq_len * half, "angles of every position");
-    let precision = cuda.precision;
-    let qk = cuda.scratch("rotated q and k", n * 2 * heads * head_dim * precision.bytes())?;
     let arguments = [
         qkv.at().into(),
         cos.memory.at.into(),
         sin.memory.at.into(),
-        qk.into(),
         long(n),
         int(seq_len),
         int(heads),
         int(head_dim),
         int(rotary_dim),
     ];
-    // Whole vectors must lie within each of the three parts of a head.
-    let whole = if half.is_multiple_of(8) && head_dim.is_multiple_of(8) { 8 } else { 1 };
-    let tasks = n * 2 * heads * (head_dim - half);
-    let kernel = precision.kernel("rotate", whole);
-    cuda.launch_flat(&kernel, tasks, precision.vector(whole), &arguments)?;
-    Ok(qk)
+    // Whole vectors must lie within each half, and begin on 16 bytes.
+    let whole = half.is_multiple_of(8) && head_dim.is_multiple_of(8);
+    let (single, vector) = if whole { ("", 8) } else { ("_single", 1) };
+    let kernel = format!("rotate_{}{single}", cuda.precision.suffix());
+    cuda.launch_flat(&kernel, n * 2 * heads * half / vector, 1, &arguments)
 }
 
 pub(super) fn forward<D: Driver>(
     cuda: &Cuda<D>,
     shape: AttentionShape,
-    qkv: &View<'_, Buf<D>>,
+    qkv: &ViewMut<'_, Buf<D>>,
     rope: (&Buf<D>, &Buf<D>),
     out: &ViewMut<'_, Buf<D>>,
     lse: &ViewMut<'_, Buf<D>>,
@@ -102,8 +98,8 @@ pub(super) fn forward<D: Driver>(
     let width = heads * head_dim;
     assert!(qkv.len == 3 * n * width && out.len == n * width && lse.len == n * heads);
     let d = padded(head_dim, precision)?;
-    let qk = rotated(cuda, shape, qkv, rope)?;
-    let arguments = [argument(shape), qk.into(), qkv.at().into(), out.at().into(), lse.at().into()];
+    rotate(cuda, shape, qkv, rope)?;
+    let arguments = [argument(shape), qkv.at().into(), out.at().into(), lse.at().into()];
     let grid = [seq_len.div_ceil(tile(precision)), heads, rows];
     let kernel = format!("attention_{}_{d}", precision.suffix());
     cuda.launch(&kernel, grid, (128, shared(d, precision)[0]), &arguments)
@@ -124,7 +120,6 @@ pub(super) fn backward<D: Driver>(
     assert!(qkv.len == 3 * n * width && d_qkv.len == 3 * n * width);
     assert!(out.len == n * width && d_out.len == n * width && lse.len == n * heads);
     let d = padded(head_dim, precision)?;
-    let qk = rotated(cuda, shape, qkv, rope)?;
     let delta = cuda.scratch("sums of out times its gradient", 4 * n * heads)?;
     let suffix = precision.suffix();
     let of_shape = argument(shape);
@@ -135,7 +130,6 @@ pub(super) fn backward<D: Driver>(
     let (cos, sin) = (rope.0.memory.at, rope.1.memory.at);
     let arguments = [
         of_shape,
-        qk.into(),
         qkv.at().into(),
         d_out.at().into(),
         lse.at().into(),

@@ -124,6 +124,9 @@ pub trait Driver: Send + Sync + 'static {
     where
         Self: Sized;
 
+    /// Bytes of shared memory of a multiprocessor, for all blocks that it runs at a time.
+    fn shared_memory(&self) -> usize;
+
     /// Free and total bytes.
     fn memory(&self) -> Result<DeviceMemory, Error>;
 

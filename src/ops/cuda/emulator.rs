@@ -61,6 +61,8 @@ const GUARD_BYTE: u8 = 0x7f;
 const STACK: usize = 64 << 10;
 /// Shared memory that a block can have on every card since compute capability 8.6.
 const MAX_SHARED: u32 = 99 << 10;
+/// Shared memory of a multiprocessor of compute capability 9.0.
+const MULTIPROCESSOR_SHARED: usize = 228 << 10;
 
 /// Kernels on the host, in device memory that is host memory.
 ///
@@ -70,6 +72,7 @@ pub struct Emulator {
     memory: Arc<Usage>,
     sizes: Mutex<HashMap<u64, usize>>,
     order: AtomicU64,
+    shared_memory: usize,
 }
 
 /// The memory of the device, for all its queues.
@@ -94,7 +97,16 @@ impl Emulator {
     }
 
     fn with(memory: Arc<Usage>, seed: u64) -> Self {
-        Self { memory, sizes: Mutex::default(), order: AtomicU64::new(seed) }
+        let shared_memory = MULTIPROCESSOR_SHARED;
+        Self { memory, sizes: Mutex::default(), order: AtomicU64::new(seed), shared_memory }
+    }
+
+    /// The same with multiprocessors of `bytes` bytes of shared memory, not those of compute
+    /// capability 9.0.
+    #[must_use]
+    pub fn with_shared_memory(mut self, bytes: usize) -> Self {
+        self.shared_memory = bytes;
+        self
     }
 
     fn layout(bytes: usize) -> Layout {
@@ -174,7 +186,12 @@ impl Driver for Emulator {
     }
 
     fn apart(&self) -> Result<Self, Error> {
-        Ok(Self::with(Arc::clone(&self.memory), self.order.load(Ordering::Relaxed)))
+        let apart = Self::with(Arc::clone(&self.memory), self.order.load(Ordering::Relaxed));
+        Ok(apart.with_shared_memory(self.shared_memory))
+    }
+
+    fn shared_memory(&self) -> usize {
+        self.shared_memory
     }
 
     fn memory(&self) -> Result<DeviceMemory, Error> {

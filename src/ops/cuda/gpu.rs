@@ -48,6 +48,8 @@ struct Device {
     modules: Vec<sys::CUmodule>,
     /// Kernels by name, and the shared memory that each may use by now.
     functions: Mutex<HashMap<String, (sys::CUfunction, u32)>>,
+    /// Shared memory of a multiprocessor.
+    shared_memory: usize,
     class: String,
 }
 
@@ -251,8 +253,13 @@ impl Device {
         let open = |error| failed("the GPU could not be opened", error);
         let context = CudaContext::new(ordinal).map_err(open)?;
         let device = cuda::device::get(ordinal as c_int).map_err(open)?;
-        // SAFETY: a device that was just got.
+        // SAFETY: a device that was just got, here and below.
         let pool = unsafe { cuda::device::get_default_mem_pool(device) }.map_err(open)?;
+        let of_multiprocessor =
+            sys::CUdevice_attribute::CU_DEVICE_ATTRIBUTE_MAX_SHARED_MEMORY_PER_MULTIPROCESSOR;
+        // SAFETY: as above.
+        let shared = unsafe { cuda::device::get_attribute(device, of_multiprocessor) };
+        let shared_memory = shared.map_err(open)? as usize;
         let mut keep = u64::MAX;
         let threshold = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
         // Freed memory stays with the process: steps allocate the same sizes again.
@@ -272,7 +279,7 @@ impl Device {
                 error,
             )
         })?;
-        Ok(Self { context, pool, modules, functions: Mutex::default(), class })
+        Ok(Self { context, pool, modules, functions: Mutex::default(), shared_memory, class })
     }
 
     /// Every thread that calls the driver must have been bound.
@@ -325,6 +332,10 @@ impl Driver for Gpu {
 
     fn apart(&self) -> Result<Self, Error> {
         Self::with(Arc::clone(&self.device))
+    }
+
+    fn shared_memory(&self) -> usize {
+        self.device.shared_memory
     }
 
     fn memory(&self) -> Result<DeviceMemory, Error> {

@@ -6,12 +6,32 @@ use super::{Buf, Cuda, Tokens, int};
 use crate::ops::backend::{View, ViewMut};
 use crate::ops::{Error, HeadShape, Precision};
 
+/// Threads of a block, and bytes of shared memory for what its warps tell each other.
+const THREADS: usize = 512;
+const PARTIALS: usize = 8 * THREADS / 32;
+/// Shared memory that the hardware takes for itself, for every block (compute capability 8 and later).
+const RESERVED: usize = 1024;
+
 /// Rows whose logits are held at once: a power of two, at most 2^28 logits.
 ///
 /// Part of the numbers: the gradient of w is summed chunk by chunk.
 pub(super) fn rows_per_chunk(vocab_size: usize) -> usize {
     let most = ((1 << 28) / vocab_size).clamp(64, 8192);
     1 << most.ilog2()
+}
+
+/// The kernel for rows of logits, and the shared memory in bytes that it holds one in.
+///
+/// A row that becomes its own gradient is read twice. Held in shared memory it comes from the
+/// device's memory once, where two blocks of a multiprocessor can do so; both give the same bits.
+fn kernel<D: Driver>(cuda: &Cuda<D>, vocab_size: usize, gradient: bool) -> (String, usize) {
+    let precision = cuda.precision;
+    let (row, whole) = (vocab_size * precision.bytes(), precision.vector(vocab_size) > 1);
+    let fits = 2 * (row + PARTIALS + RESERVED) <= cuda.driver.shared_memory();
+    if gradient && precision == Precision::Bf16 && whole && fits {
+        return ("cross_entropy_bf16_held".into(), row);
+    }
+    (precision.kernel("cross_entropy", vocab_size), 0)
 }
 
 /// (scale, dx, dw) of a gradient.
@@ -31,7 +51,7 @@ pub(super) fn cross_entropy<D: Driver>(
     let precision = cuda.precision;
     let chunk = rows_per_chunk(vocab_size).min(rows);
     let logits = cuda.scratch("logits", chunk * vocab_size * precision.bytes())?;
-    let kernel = precision.kernel("cross_entropy", vocab_size);
+    let (kernel, held) = kernel(cuda, vocab_size, gradient.is_some());
     let matrix = |at: Address, transposed: bool| Operand { at, precision, transposed };
     let step = |at: Address, values: usize, precision: Precision| {
         at + (values * precision.bytes()) as Address
@@ -55,7 +75,7 @@ pub(super) fn cross_entropy<D: Driver>(
             scale.into(),
             int(usize::from(gradient.is_some())),
         ];
-        cuda.launch(&kernel, [count, 1, 1], (512, 8 * 16), &arguments)?;
+        cuda.launch(&kernel, [count, 1, 1], (THREADS, PARTIALS + held), &arguments)?;
         if let Some((_, dx, dw)) = gradient {
             cuda.driver.multiply(&Product {
                 size: [count, width, vocab_size],

@@ -149,14 +149,13 @@ pub fn scratch_bytes(
     precision: Precision,
     training: bool,
 ) -> u128 {
-    let [rows, seq_len, heads, head_dim, width] =
-        [shape.rows, shape.seq_len, shape.heads, shape.head_dim, width].map(|n| n as u128);
+    let [rows, seq_len, heads, width] =
+        [shape.rows, shape.seq_len, shape.heads, width].map(|n| n as u128);
     let (n, p) = (rows.saturating_mul(seq_len), precision.bytes() as u128);
     // An evaluation's head is never given more rows than the CPU takes at once.
     let chunk =
         if training { head::rows_per_chunk(vocab_size) } else { super::rows_per_chunk(vocab_size) };
     let logits = (chunk as u128).min(n) * vocab_size as u128 * p;
-    let rotated = n.saturating_mul(2 * heads * head_dim * p);
     let backward = if training {
         let pieces = n / embedding::PIECE as u128 + n.min(vocab_size as u128);
         let indices = 4 * (n + 3 * pieces);
@@ -164,7 +163,7 @@ pub fn scratch_bytes(
     } else {
         0
     };
-    driver::FIXED_BYTES + logits + rotated.saturating_add(backward)
+    (driver::FIXED_BYTES + logits).saturating_add(backward)
 }
 
 impl<D: Driver> Cuda<D> {
@@ -264,17 +263,19 @@ impl<D: Driver> Backend for Cuda<D> {
         }
     }
 
-    fn matrix_input<'a>(
-        &self,
-        values: View<'a, Buf<D>>,
-        rounded: &'a mut Buf<D>,
-    ) -> Result<View<'a, Buf<D>>, Error> {
+    fn round(&self, values: View<'_, Buf<D>>, rounded: &mut Buf<D>) -> Result<(), Error> {
         if self.precision == values.buf.precision {
-            return Ok(values);
+            return Ok(());
         }
         let len = values.len;
-        self.copy(values, ViewMut::new(rounded, 0, len))?;
-        Ok(View::new(rounded, 0, len))
+        self.copy(values, ViewMut::new(rounded, 0, len))
+    }
+
+    fn matrix_input<'a>(&self, values: View<'a, Buf<D>>, rounded: &'a Buf<D>) -> View<'a, Buf<D>> {
+        if self.precision == values.buf.precision {
+            return values;
+        }
+        View::new(rounded, 0, values.len)
     }
 
     fn len(&self, buf: &Buf<D>) -> usize {
@@ -423,12 +424,12 @@ impl<D: Driver> Backend for Cuda<D> {
         x: View<'_, Buf<D>>,
         gain: View<'_, Buf<D>>,
         rstd: View<'_, Buf<D>>,
-        dy: View<'_, Buf<D>>,
-        dx: ViewMut<'_, Buf<D>>,
-        write: Write,
+        y: ViewMut<'_, Buf<D>>,
+        (dx, write): (ViewMut<'_, Buf<D>>, Write),
+        dx_rounded: &mut Buf<D>,
         dgain: ViewMut<'_, Buf<D>>,
     ) -> Result<(), Error> {
-        assert!(x.len == rows * width && dy.len == rows * width && dx.len == rows * width);
+        assert!(x.len == rows * width && y.len == rows * width && dx.len == rows * width);
         assert!(gain.len == width && rstd.len == rows && dgain.len == width);
         wide(x.buf);
         wide(dx.buf);
@@ -438,19 +439,25 @@ impl<D: Driver> Backend for Cuda<D> {
         let rows_per_block = rows.div_ceil(1024).max(16);
         let blocks = rows.div_ceil(rows_per_block);
         let partial = self.scratch("gradient of a norm's gain", 4 * blocks * width)?;
+        let rounded = match self.precision {
+            Precision::F32 => dx_rounded.memory.at,
+            Precision::Bf16 => address(dx_rounded, 0, dx.len),
+        };
         let arguments = [
             x.at().into(),
             gain.at().into(),
             rstd.at().into(),
-            dy.at().into(),
+            y.at().into(),
             dx.at().into(),
+            rounded.into(),
             partial.into(),
             int(rows),
             int(width),
             int(rows_per_block),
             int(usize::from(write == Write::Add)),
         ];
-        let kernel = format!("rms_norm_backward_{}", dy.buf.precision.suffix());
+        let single = if width.is_multiple_of(8) { "" } else { "_single" };
+        let kernel = format!("rms_norm_backward_{}{single}", y.buf.precision.suffix());
         self.launch(&kernel, [blocks, 1, 1], (32 * warps, 4 * warps * width), &arguments)?;
         let arguments = [partial.into(), dgain.at().into(), int(blocks), int(width)];
         self.launch("add_columns", [width.div_ceil(32), 1, 1], (256, 4 * 256), &arguments)
@@ -475,11 +482,11 @@ impl<D: Driver> Backend for Cuda<D> {
         rows: usize,
         width: usize,
         gate_up: ViewMut<'_, Buf<D>>,
-        dh: View<'_, Buf<D>>,
+        h: ViewMut<'_, Buf<D>>,
     ) -> Result<(), Error> {
-        let (n, precision) = (rows * width, dh.buf.precision);
-        assert!(gate_up.len == 2 * n && dh.len == n && gate_up.buf.precision == precision);
-        let arguments = [gate_up.at().into(), dh.at().into(), long(n), int(width)];
+        let (n, precision) = (rows * width, h.buf.precision);
+        assert!(gate_up.len == 2 * n && h.len == n && gate_up.buf.precision == precision);
+        let arguments = [gate_up.at().into(), h.at().into(), long(n), int(width)];
         let kernel = precision.kernel("swiglu_backward", width);
         self.launch_flat(&kernel, n, precision.vector(width), &arguments)
     }
@@ -487,7 +494,7 @@ impl<D: Driver> Backend for Cuda<D> {
     fn attention(
         &self,
         shape: AttentionShape,
-        qkv: View<'_, Buf<D>>,
+        qkv: ViewMut<'_, Buf<D>>,
         rope: (&Buf<D>, &Buf<D>),
         out: ViewMut<'_, Buf<D>>,
         lse: ViewMut<'_, Buf<D>>,

@@ -2,9 +2,9 @@
 #pragma once
 #include "common.cuh"
 
-// Sizes and strides. q and k come rotated as [rows * seq_len, 2, heads, head_dim], v inside the
-// projection's [rows * seq_len, 3, heads, head_dim], out and its gradient as
-// [rows * seq_len, heads, head_dim], lse and delta as [rows, heads, seq_len].
+// Sizes. qkv is the projection's [rows * seq_len, 3, heads, head_dim] with q and k rotated, its gradient
+// the same before rotation, out and its gradient are [rows * seq_len, heads, head_dim], lse and delta
+// [rows, heads, seq_len].
 struct AttentionShape {
     int seq_len, heads, head_dim, rotary_dim;
     float scale;
@@ -13,21 +13,20 @@ struct AttentionShape {
 // One sequence's and head's share of every array.
 template <typename T> struct Head {
     const T *q, *k, *v;
-    int64_t qk_stride, v_stride, out_stride;
+    int64_t stride, out_stride;
     // Offsets of the head in out, in lse, in the projection's gradient.
     int64_t out_at, lse_at, dqkv_at;
 
-    __device__ __forceinline__ Head(const AttentionShape& s, const T* qk, const T* qkv, int row, int head) {
+    __device__ __forceinline__ Head(const AttentionShape& s, const T* qkv, int row, int head) {
         int64_t first = static_cast<int64_t>(row) * s.seq_len, width = static_cast<int64_t>(s.heads) * s.head_dim;
-        qk_stride = 2 * width;
-        v_stride = 3 * width;
+        stride = 3 * width;
         out_stride = width;
-        q = qk + first * qk_stride + head * s.head_dim;
+        dqkv_at = first * stride + head * s.head_dim;
+        q = qkv + dqkv_at;
         k = q + width;
-        v = qkv + first * v_stride + 2 * width + head * s.head_dim;
+        v = k + width;
         out_at = first * out_stride + head * s.head_dim;
         lse_at = (static_cast<int64_t>(row) * s.heads + head) * s.seq_len;
-        dqkv_at = first * v_stride + head * s.head_dim;
     }
 };
 
@@ -80,16 +79,16 @@ __device__ __forceinline__ void attention_delta(const AttentionShape& s, const T
 
 #define ATTENTION_BACKWARD(T, NAME, SIDE, D)                                                                  \
     extern "C" __global__ void __launch_bounds__(THREADS) attention_backward_##SIDE##_##NAME##_##D(           \
-        AttentionShape s, const T* qk, const T* qkv, const T* d_out, const float* lse, const float* delta,    \
+        AttentionShape s, const T* qkv, const T* d_out, const float* lse, const float* delta,                 \
         const float* cos, const float* sin, T* d_qkv) {                                                       \
-        attention_backward_##SIDE<D>(s, qk, qkv, d_out, lse, delta, cos, sin, d_qkv);                         \
+        attention_backward_##SIDE<D>(s, qkv, d_out, lse, delta, cos, sin, d_qkv);                             \
     }                                                                                                         \
     EXPORT(attention_backward_##SIDE##_##NAME##_##D)
 
 #define ATTENTION(T, NAME, D)                                                                                 \
     extern "C" __global__ void __launch_bounds__(THREADS)                                                     \
-        attention_##NAME##_##D(AttentionShape s, const T* qk, const T* qkv, T* out, float* lse) {             \
-        attention<D>(s, qk, qkv, out, lse);                                                                   \
+        attention_##NAME##_##D(AttentionShape s, const T* qkv, T* out, float* lse) {                          \
+        attention<D>(s, qkv, out, lse);                                                                       \
     }                                                                                                         \
     EXPORT(attention_##NAME##_##D)                                                                            \
     ATTENTION_BACKWARD(T, NAME, kv, D)                                                                        \

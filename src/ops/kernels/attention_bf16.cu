@@ -95,19 +95,18 @@ __device__ __forceinline__ void spill(float* tile, const float (&sums)[D / 8][4]
 
 // Grid: tiles of queries, heads, rows. Shared memory: q, then two stages of k and v.
 template <int D>
-__device__ __forceinline__ void attention(const AttentionShape& s, const bf16* qk, const bf16* qkv, bf16* out,
-                                          float* lse) {
+__device__ __forceinline__ void attention(const AttentionShape& s, const bf16* qkv, bf16* out, float* lse) {
     SHARED(bf16, q_tile);
     constexpr int SIZE = TILE * ROW<D>;
     bf16* stages = q_tile + SIZE;
     // The longest ones first: later blocks fill the gaps.
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE;
-    Head<bf16> head(s, qk, qkv, blockIdx.z, blockIdx.y);
+    Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
-    load_tile<D>(q_tile, head.q, head.qk_stride, first, s.seq_len, s.head_dim);
-    load_tile<D>(stages, head.k, head.qk_stride, 0, s.seq_len, s.head_dim);
-    load_tile<D>(stages + SIZE, head.v, head.v_stride, 0, s.seq_len, s.head_dim);
+    load_tile<D>(q_tile, head.q, head.stride, first, s.seq_len, s.head_dim);
+    load_tile<D>(stages, head.k, head.stride, 0, s.seq_len, s.head_dim);
+    load_tile<D>(stages + SIZE, head.v, head.stride, 0, s.seq_len, s.head_dim);
     copy_async_commit();
 
     float scale = s.scale * LOG2_E;
@@ -123,8 +122,8 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
         const bf16* v_tile = k_tile + SIZE;
         if (j < tile) {
             bf16* next = stages + (j + 1) % 2 * 2 * SIZE;
-            load_tile<D>(next, head.k, head.qk_stride, (j + 1) * TILE, s.seq_len, s.head_dim);
-            load_tile<D>(next + SIZE, head.v, head.v_stride, (j + 1) * TILE, s.seq_len, s.head_dim);
+            load_tile<D>(next, head.k, head.stride, (j + 1) * TILE, s.seq_len, s.head_dim);
+            load_tile<D>(next + SIZE, head.v, head.stride, (j + 1) * TILE, s.seq_len, s.head_dim);
             copy_async_commit();
             copy_async_wait<1>();
         } else {
@@ -198,9 +197,9 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
 // dk and dv. Grid: tiles of keys, heads, rows. Shared memory: k, v, then the stages of q, d_out,
 // lse and delta; at the end the f32 tiles of the gradients.
 template <int D>
-__device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, const bf16* qk, const bf16* qkv,
-                                                      const bf16* d_out, const float* lse, const float* delta,
-                                                      const float* cos, const float* sin, bf16* d_qkv) {
+__device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, const bf16* qkv, const bf16* d_out,
+                                                      const float* lse, const float* delta, const float* cos,
+                                                      const float* sin, bf16* d_qkv) {
     SHARED(bf16, k_tile);
     constexpr int SIZE = TILE * ROW<D>;
     bf16* v_tile = k_tile + SIZE;
@@ -208,15 +207,15 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     float* rows = reinterpret_cast<float*>(stages + STAGES<D> * 2 * SIZE);
     // The first keys have the most queries, and the lowest block index.
     int tile = blockIdx.x, first = tile * TILE, tiles = gridDim.x;
-    Head<bf16> head(s, qk, qkv, blockIdx.z, blockIdx.y);
+    Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     const bf16* d_head = d_out + head.out_at;
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
-    load_tile<D>(k_tile, head.k, head.qk_stride, first, s.seq_len, s.head_dim);
-    load_tile<D>(v_tile, head.v, head.v_stride, first, s.seq_len, s.head_dim);
+    load_tile<D>(k_tile, head.k, head.stride, first, s.seq_len, s.head_dim);
+    load_tile<D>(v_tile, head.v, head.stride, first, s.seq_len, s.head_dim);
     auto load_stage = [&](int i) {
         bf16* stage = stages + i % STAGES<D> * 2 * SIZE;
-        load_tile<D>(stage, head.q, head.qk_stride, i * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(stage, head.q, head.stride, i * TILE, s.seq_len, s.head_dim);
         load_tile<D>(stage + SIZE, d_head, head.out_stride, i * TILE, s.seq_len, s.head_dim);
         copy_async_commit();
         // A query behind the end: e^-inf gives it no weight.
@@ -285,33 +284,33 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     spill<D>(spilled, dk, warp * 16);
     __syncthreads();
     store_gradient<bf16, D + 4>(s, spilled, TILE, first, s.scale, s.rotary_dim, cos, sin,
-                                d_qkv + head.dqkv_at + width, head.v_stride);
+                                d_qkv + head.dqkv_at + width, head.stride);
     __syncthreads();
     spill<D>(spilled, dv, warp * 16);
     __syncthreads();
     store_gradient<bf16, D + 4>(s, spilled, TILE, first, 1.0f, 0, cos, sin, d_qkv + head.dqkv_at + 2 * width,
-                                head.v_stride);
+                                head.stride);
 }
 
 // dq. Grid: tiles of queries, heads, rows. Shared memory: q, d_out, then the stages of k and v.
 template <int D>
-__device__ __forceinline__ void attention_backward_q(const AttentionShape& s, const bf16* qk, const bf16* qkv,
-                                                     const bf16* d_out, const float* lse, const float* delta,
-                                                     const float* cos, const float* sin, bf16* d_qkv) {
+__device__ __forceinline__ void attention_backward_q(const AttentionShape& s, const bf16* qkv, const bf16* d_out,
+                                                     const float* lse, const float* delta, const float* cos,
+                                                     const float* sin, bf16* d_qkv) {
     SHARED(bf16, q_tile);
     constexpr int SIZE = TILE * ROW<D>;
     bf16* d_tile = q_tile + SIZE;
     bf16* stages = d_tile + SIZE;
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE;
-    Head<bf16> head(s, qk, qkv, blockIdx.z, blockIdx.y);
+    Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
 
-    load_tile<D>(q_tile, head.q, head.qk_stride, first, s.seq_len, s.head_dim);
+    load_tile<D>(q_tile, head.q, head.stride, first, s.seq_len, s.head_dim);
     load_tile<D>(d_tile, d_out + head.out_at, head.out_stride, first, s.seq_len, s.head_dim);
     auto load_stage = [&](int j) {
         bf16* stage = stages + j % STAGES<D> * 2 * SIZE;
-        load_tile<D>(stage, head.k, head.qk_stride, j * TILE, s.seq_len, s.head_dim);
-        load_tile<D>(stage + SIZE, head.v, head.v_stride, j * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(stage, head.k, head.stride, j * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(stage + SIZE, head.v, head.stride, j * TILE, s.seq_len, s.head_dim);
         copy_async_commit();
     };
     load_stage(0);
@@ -370,7 +369,7 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
     spill<D>(spilled, dq, warp * 16);
     __syncthreads();
     store_gradient<bf16, D + 4>(s, spilled, TILE, first, s.scale, s.rotary_dim, cos, sin, d_qkv + head.dqkv_at,
-                                head.v_stride);
+                                head.stride);
 }
 
 ATTENTION_DELTA(bf16, bf16)

@@ -49,19 +49,18 @@ template <int D> __device__ __forceinline__ void spill(float* tile, const float 
 
 // Grid: tiles of queries, heads, rows. Shared memory: q, k, v, the probabilities.
 template <int D>
-__device__ __forceinline__ void attention(const AttentionShape& s, const float* qk, const float* qkv, float* out,
-                                          float* lse) {
+__device__ __forceinline__ void attention(const AttentionShape& s, const float* qkv, float* out, float* lse) {
     SHARED(float, q_tile);
     float *k_tile = q_tile + TILE * ROW<D>, *v_tile = k_tile + TILE * ROW<D>, *p_tile = v_tile + TILE * ROW<D>;
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE, row = threadIdx.x / 4, t = threadIdx.x % 4;
-    Head<float> head(s, qk, qkv, blockIdx.z, blockIdx.y);
-    load_tile<D>(q_tile, head.q, head.qk_stride, first, s.seq_len, s.head_dim);
+    Head<float> head(s, qkv, blockIdx.z, blockIdx.y);
+    load_tile<D>(q_tile, head.q, head.stride, first, s.seq_len, s.head_dim);
     float sums[D / 4], top = -INFINITY, total = 0;
 #pragma unroll
     for (int d = 0; d < D / 4; d++) sums[d] = 0;
     for (int j = 0; j <= tile; j++) {
-        load_tile<D>(k_tile, head.k, head.qk_stride, j * TILE, s.seq_len, s.head_dim);
-        load_tile<D>(v_tile, head.v, head.v_stride, j * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(k_tile, head.k, head.stride, j * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(v_tile, head.v, head.stride, j * TILE, s.seq_len, s.head_dim);
         __syncthreads();
         float scores[TILE / 4], now = top;
         times_rows<D>(scores, q_tile, row, k_tile, t);
@@ -101,22 +100,22 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const float* 
 // dk and dv. Grid: tiles of keys, heads, rows. Shared memory: k, v, q, d_out, probabilities and
 // their gradients (rows are keys), lse and delta.
 template <int D>
-__device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, const float* qk, const float* qkv,
-                                                      const float* d_out, const float* lse, const float* delta,
-                                                      const float* cos, const float* sin, float* d_qkv) {
+__device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, const float* qkv, const float* d_out,
+                                                      const float* lse, const float* delta, const float* cos,
+                                                      const float* sin, float* d_qkv) {
     SHARED(float, k_tile);
     constexpr int SIZE = TILE * ROW<D>;
     float *v_tile = k_tile + SIZE, *q_tile = v_tile + SIZE, *d_tile = q_tile + SIZE, *p_tile = d_tile + SIZE,
           *dp_tile = p_tile + TILE * SQUARE, *lse_row = dp_tile + TILE * SQUARE, *delta_row = lse_row + TILE;
     int tile = blockIdx.x, first = tile * TILE, row = threadIdx.x / 4, t = threadIdx.x % 4;
-    Head<float> head(s, qk, qkv, blockIdx.z, blockIdx.y);
-    load_tile<D>(k_tile, head.k, head.qk_stride, first, s.seq_len, s.head_dim);
-    load_tile<D>(v_tile, head.v, head.v_stride, first, s.seq_len, s.head_dim);
+    Head<float> head(s, qkv, blockIdx.z, blockIdx.y);
+    load_tile<D>(k_tile, head.k, head.stride, first, s.seq_len, s.head_dim);
+    load_tile<D>(v_tile, head.v, head.stride, first, s.seq_len, s.head_dim);
     float dk[D / 4], dv[D / 4];
 #pragma unroll
     for (int d = 0; d < D / 4; d++) dk[d] = dv[d] = 0;
     for (int i = tile; i < static_cast<int>(gridDim.x); i++) {
-        load_tile<D>(q_tile, head.q, head.qk_stride, i * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(q_tile, head.q, head.stride, i * TILE, s.seq_len, s.head_dim);
         load_tile<D>(d_tile, d_out + head.out_at, head.out_stride, i * TILE, s.seq_len, s.head_dim);
         if (threadIdx.x < TILE) {
             int query = i * TILE + threadIdx.x;
@@ -146,23 +145,23 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     spill<D>(v_tile, dv, row, t);
     __syncthreads();
     store_gradient<float, ROW<D>>(s, k_tile, TILE, first, s.scale, s.rotary_dim, cos, sin,
-                                  d_qkv + head.dqkv_at + width, head.v_stride);
+                                  d_qkv + head.dqkv_at + width, head.stride);
     store_gradient<float, ROW<D>>(s, v_tile, TILE, first, 1.0f, 0, cos, sin, d_qkv + head.dqkv_at + 2 * width,
-                                  head.v_stride);
+                                  head.stride);
 }
 
 // dq. Grid: tiles of queries, heads, rows. Shared memory: q, d_out, k, v, the gradients of the
 // probabilities.
 template <int D>
-__device__ __forceinline__ void attention_backward_q(const AttentionShape& s, const float* qk, const float* qkv,
-                                                     const float* d_out, const float* lse, const float* delta,
-                                                     const float* cos, const float* sin, float* d_qkv) {
+__device__ __forceinline__ void attention_backward_q(const AttentionShape& s, const float* qkv, const float* d_out,
+                                                     const float* lse, const float* delta, const float* cos,
+                                                     const float* sin, float* d_qkv) {
     SHARED(float, q_tile);
     constexpr int SIZE = TILE * ROW<D>;
     float *d_tile = q_tile + SIZE, *k_tile = d_tile + SIZE, *v_tile = k_tile + SIZE, *dp_tile = v_tile + SIZE;
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE, row = threadIdx.x / 4, t = threadIdx.x % 4;
-    Head<float> head(s, qk, qkv, blockIdx.z, blockIdx.y);
-    load_tile<D>(q_tile, head.q, head.qk_stride, first, s.seq_len, s.head_dim);
+    Head<float> head(s, qkv, blockIdx.z, blockIdx.y);
+    load_tile<D>(q_tile, head.q, head.stride, first, s.seq_len, s.head_dim);
     load_tile<D>(d_tile, d_out + head.out_at, head.out_stride, first, s.seq_len, s.head_dim);
     int query = first + row;
     bool valid = query < s.seq_len;
@@ -172,8 +171,8 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
 #pragma unroll
     for (int d = 0; d < D / 4; d++) dq[d] = 0;
     for (int j = 0; j <= tile; j++) {
-        load_tile<D>(k_tile, head.k, head.qk_stride, j * TILE, s.seq_len, s.head_dim);
-        load_tile<D>(v_tile, head.v, head.v_stride, j * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(k_tile, head.k, head.stride, j * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(v_tile, head.v, head.stride, j * TILE, s.seq_len, s.head_dim);
         __syncthreads();
         float p[TILE / 4], dp[TILE / 4];
         times_rows<D>(p, q_tile, row, k_tile, t);
@@ -191,7 +190,7 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
     spill<D>(q_tile, dq, row, t);
     __syncthreads();
     store_gradient<float, ROW<D>>(s, q_tile, TILE, first, s.scale, s.rotary_dim, cos, sin, d_qkv + head.dqkv_at,
-                                  head.v_stride);
+                                  head.stride);
 }
 
 ATTENTION_DELTA(float, f32)

@@ -45,6 +45,27 @@ template <typename T> __device__ __forceinline__ void store16(T* p, const float 
     *reinterpret_cast<uint4*>(ALIGNED(p)) = u;
 }
 
+// The same of 8 values, in as many accesses as they take.
+template <typename T> __device__ __forceinline__ void load8(const T* p, float (&v)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i += Vec<T>::N) {
+        float part[Vec<T>::N];
+        load16(p + i, part);
+#pragma unroll
+        for (int j = 0; j < Vec<T>::N; j++) v[i + j] = part[j];
+    }
+}
+
+template <typename T> __device__ __forceinline__ void store8(T* p, const float (&v)[8]) {
+#pragma unroll
+    for (int i = 0; i < 8; i += Vec<T>::N) {
+        float part[Vec<T>::N];
+#pragma unroll
+        for (int j = 0; j < Vec<T>::N; j++) part[j] = v[i + j];
+        store16(p + i, part);
+    }
+}
+
 // 1 / (1 + e^-x). A far negative x gives 0, not NaN.
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
 

@@ -14,21 +14,29 @@ __device__ __forceinline__ Partial join(Partial a, Partial b) {
     return {top, left + right};
 }
 
-template <typename T, int VEC> __device__ __forceinline__ Partial of_row(const T* logits, int classes) {
+template <int VEC> __device__ __forceinline__ Partial join(Partial p, const float (&v)[VEC]) {
+    float top = p.top;
+#pragma unroll
+    for (int j = 0; j < VEC; j++) top = max_nan(top, v[j]);
+    float sum = 0;
+#pragma unroll
+    for (int j = 0; j < VEC; j++) sum += __expf(v[j] - top);
+    return {top, (p.sum == 0.0f ? 0.0f : p.sum * __expf(p.top - top)) + sum};
+}
+
+template <typename T, int VEC> __device__ __forceinline__ void load(const T* p, float (&v)[VEC]) {
+    if constexpr (VEC == 1) v[0] = to_f32(*p);
+    else load16(p, v);
+}
+
+// The most threads of a block, and its shared memory: a partial result of each warp, then the row, where
+// it is held.
+constexpr int THREADS = 512;
+constexpr int PARTIALS = THREADS / 32;
+
+// Of what all threads of the block have seen.
+__device__ __forceinline__ Partial of_block(Partial p) {
     SHARED(Partial, warps);
-    Partial p = {-INFINITY, 0.0f};
-    for (int c = threadIdx.x * VEC; c < classes; c += blockDim.x * VEC) {
-        float v[VEC];
-        if constexpr (VEC == 1) v[0] = to_f32(logits[c]);
-        else load16(logits + c, v);
-        float top = p.top;
-#pragma unroll
-        for (int j = 0; j < VEC; j++) top = max_nan(top, v[j]);
-        float sum = 0;
-#pragma unroll
-        for (int j = 0; j < VEC; j++) sum += __expf(v[j] - top);
-        p = {top, (p.sum == 0.0f ? 0.0f : p.sum * __expf(p.top - top)) + sum};
-    }
 #pragma unroll
     for (int o = 16; o; o >>= 1) {
         Partial other = {__shfl_xor_sync(FULL, p.top, o), __shfl_xor_sync(FULL, p.sum, o)};
@@ -42,9 +50,52 @@ template <typename T, int VEC> __device__ __forceinline__ Partial of_row(const T
     return p;
 }
 
+template <typename T, int VEC> __device__ __forceinline__ Partial of_row(const T* logits, int classes) {
+    Partial p = {-INFINITY, 0.0f};
+    for (int c = threadIdx.x * VEC; c < classes; c += blockDim.x * VEC) {
+        float v[VEC];
+        load(logits + c, v);
+        p = join(p, v);
+    }
+    return of_block(p);
+}
+
+// The same, bit for bit, while the row is copied to `held`, so that it comes from memory once and not
+// again for its gradient. Each thread copies what it reads itself: nobody waits for another.
+template <typename T, int VEC>
+__device__ __forceinline__ Partial of_row_held(const T* logits, T* held, int classes) {
+    int stride = blockDim.x * VEC, rounds = (classes + stride - 1) / stride, quarter = (rounds + 3) / 4;
+    for (int group = 0; group < 4; group++) {
+        for (int i = group * quarter; i < (group + 1) * quarter; i++) {
+            int c = i * stride + threadIdx.x * VEC;
+            if (c < classes) copy_async(held + c, logits + c, true);
+        }
+        copy_async_commit();
+    }
+    Partial p = {-INFINITY, 0.0f};
+    auto take = [&](int group) {
+        for (int i = group * quarter; i < (group + 1) * quarter; i++) {
+            int c = i * stride + threadIdx.x * VEC;
+            if (c >= classes) break;
+            float v[VEC];
+            load(held + c, v);
+            p = join(p, v);
+        }
+    };
+    copy_async_wait<3>();
+    take(0);
+    copy_async_wait<2>();
+    take(1);
+    copy_async_wait<1>();
+    take(2);
+    copy_async_wait<0>();
+    take(3);
+    return of_block(p);
+}
+
 // losses[row] = log-sum-exp - the target's logit, or 0 where the target is ignored. With `gradient`
 // the row becomes scale * (softmax - one-hot of the target), zeros where ignored.
-template <typename T, int VEC>
+template <typename T, int VEC, bool HELD>
 __device__ __forceinline__ void cross_entropy(T* logits, const uint32_t* targets, float* losses, int classes,
                                               float scale, int gradient) {
     uint32_t target = targets[blockIdx.x];
@@ -55,10 +106,18 @@ __device__ __forceinline__ void cross_entropy(T* logits, const uint32_t* targets
         if (threadIdx.x == 0) losses[blockIdx.x] = 0;
         return;
     }
+    const T* row = logits;
     Partial p = {0, 1};
     float of_target = 0;
     if (!ignored) {
-        p = of_row<T, VEC>(logits, classes);
+        if constexpr (HELD) {
+            SHARED(Partial, warps);
+            T* held = reinterpret_cast<T*>(warps + PARTIALS);
+            p = of_row_held<T, VEC>(logits, held, classes);
+            row = held;
+        } else {
+            p = of_row<T, VEC>(logits, classes);
+        }
         of_target = to_f32(logits[target]);
     }
     if (threadIdx.x == 0) losses[blockIdx.x] = p.top + logf(p.sum) - of_target;
@@ -68,8 +127,7 @@ __device__ __forceinline__ void cross_entropy(T* logits, const uint32_t* targets
     float factor = scale / p.sum;
     for (int c = threadIdx.x * VEC; c < classes; c += blockDim.x * VEC) {
         float v[VEC];
-        if constexpr (VEC == 1) v[0] = to_f32(logits[c]);
-        else load16(logits + c, v);
+        load(row + c, v);
 #pragma unroll
         for (int j = 0; j < VEC; j++) {
             float one = static_cast<uint32_t>(c + j) == target ? scale : 0.0f;
@@ -80,14 +138,15 @@ __device__ __forceinline__ void cross_entropy(T* logits, const uint32_t* targets
     }
 }
 
-#define CROSS_ENTROPY(T, NAME, VEC)                                                                    \
-    extern "C" __global__ void __launch_bounds__(512)                                                  \
+#define CROSS_ENTROPY(T, NAME, VEC, HELD)                                                              \
+    extern "C" __global__ void __launch_bounds__(THREADS)                                              \
         cross_entropy_##NAME(T* logits, const uint32_t* targets, float* losses, int classes, float scale, \
                              int gradient) {                                                           \
-        cross_entropy<T, VEC>(logits, targets, losses, classes, scale, gradient);                      \
+        cross_entropy<T, VEC, HELD>(logits, targets, losses, classes, scale, gradient);                \
     }                                                                                                  \
     EXPORT(cross_entropy_##NAME)
-CROSS_ENTROPY(float, f32, 4)
-CROSS_ENTROPY(float, f32_single, 1)
-CROSS_ENTROPY(bf16, bf16, 8)
-CROSS_ENTROPY(bf16, bf16_single, 1)
+CROSS_ENTROPY(float, f32, 4, false)
+CROSS_ENTROPY(float, f32_single, 1, false)
+CROSS_ENTROPY(bf16, bf16, 8, false)
+CROSS_ENTROPY(bf16, bf16_single, 1, false)
+CROSS_ENTROPY(bf16, bf16_held, 8, true)

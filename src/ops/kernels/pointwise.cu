@@ -5,12 +5,9 @@
 extern "C" __global__ void __launch_bounds__(256) round_bf16(const float* x, bf16* y, int64_t n) {
     int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * 8;
     if (i + 8 <= n) {
-        float low[4], high[4], all[8];
-        load16(x + i, low);
-        load16(x + i + 4, high);
-#pragma unroll
-        for (int j = 0; j < 4; j++) all[j] = low[j], all[j + 4] = high[j];
-        store16(y + i, all);
+        float v[8];
+        load8(x + i, v);
+        store8(y + i, v);
     } else {
         for (; i < n; i++) y[i] = from_f32<bf16>(x[i]);
     }
@@ -37,31 +34,34 @@ __device__ __forceinline__ void swiglu(const T* gate_up, T* h, int64_t n, int wi
     }
 }
 
-// gate_up becomes its own gradient.
+// gate_up becomes its own gradient; `h` holds its own gradient and becomes h again.
 template <typename T, int VEC>
-__device__ __forceinline__ void swiglu_backward(T* gate_up, const T* dh, int64_t n, int width) {
+__device__ __forceinline__ void swiglu_backward(T* gate_up, T* h, int64_t n, int width) {
     int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * VEC;
     if (i >= n) return;
     T* gate = gate_up + i / width * 2 * width + i % width;
     float g[VEC], u[VEC], d[VEC];
     if constexpr (VEC == 1) {
-        g[0] = to_f32(gate[0]), u[0] = to_f32(gate[width]), d[0] = to_f32(dh[i]);
+        g[0] = to_f32(gate[0]), u[0] = to_f32(gate[width]), d[0] = to_f32(h[i]);
     } else {
         load16(gate, g);
         load16(gate + width, u);
-        load16(dh + i, d);
+        load16(h + i, d);
     }
 #pragma unroll
     for (int j = 0; j < VEC; j++) {
         float s = sigmoid(g[j]), silu = g[j] * s;
         g[j] = d[j] * u[j] * (s + silu * (1.0f - s));
+        float again = silu * u[j];
         u[j] = d[j] * silu;
+        d[j] = again;
     }
     if constexpr (VEC == 1) {
-        gate[0] = from_f32<T>(g[0]), gate[width] = from_f32<T>(u[0]);
+        gate[0] = from_f32<T>(g[0]), gate[width] = from_f32<T>(u[0]), h[i] = from_f32<T>(d[0]);
     } else {
         store16(gate, g);
         store16(gate + width, u);
+        store16(h + i, d);
     }
 }
 
@@ -70,8 +70,8 @@ __device__ __forceinline__ void swiglu_backward(T* gate_up, const T* dh, int64_t
         swiglu_##NAME(const T* gate_up, T* h, int64_t n, int width) { swiglu<T, VEC>(gate_up, h, n, width); } \
     EXPORT(swiglu_##NAME)                                                                                    \
     extern "C" __global__ void __launch_bounds__(256)                                                        \
-        swiglu_backward_##NAME(T* gate_up, const T* dh, int64_t n, int width) {                              \
-        swiglu_backward<T, VEC>(gate_up, dh, n, width);                                                      \
+        swiglu_backward_##NAME(T* gate_up, T* h, int64_t n, int width) {                                     \
+        swiglu_backward<T, VEC>(gate_up, h, n, width);                                                       \
     }                                                                                                        \
     EXPORT(swiglu_backward_##NAME)
 SWIGLU(float, f32, 4)
