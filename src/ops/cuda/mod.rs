@@ -460,7 +460,7 @@ impl<D: Driver> Backend for Cuda<D> {
         let kernel = format!("rms_norm_backward_{}{single}", y.buf.precision.suffix());
         self.launch(&kernel, [blocks, 1, 1], (32 * warps, 4 * warps * width), &arguments)?;
         let arguments = [partial.into(), dgain.at().into(), int(blocks), int(width)];
-        self.launch("add_columns", [width.div_ceil(32), 1, 1], (256, 4 * 256), &arguments)
+        self.launch("add_columns", [width.div_ceil(32), 1, 1], (1024, 4 * 1024), &arguments)
     }
 
     fn swiglu(

@@ -125,19 +125,19 @@ RMS_NORM_BACKWARD(bf16, bf16_single, 1)
 RMS_NORM(float, f32)
 RMS_NORM(bf16, bf16)
 
-// out[c] += sum over rows of partial[rows, width]. A block takes 32 columns; its 8 warps sum every
-// eighth row, then their sums are added in order.
-extern "C" __global__ void __launch_bounds__(256)
+// out[c] += sum over rows of partial[rows, width]. A block takes 32 columns; its 32 warps sum every
+// 32nd row, then their sums are added in order.
+extern "C" __global__ void __launch_bounds__(1024)
     add_columns(const float* partial, float* out, int rows, int width) {
     SHARED(float, sums);
     int warp = threadIdx.x / 32, lane = threadIdx.x % 32, c = blockIdx.x * 32 + lane;
     float sum = 0;
     if (c < width)
-        for (int row = warp; row < rows; row += 8) sum += partial[static_cast<int64_t>(row) * width + c];
+        for (int row = warp; row < rows; row += 32) sum += partial[static_cast<int64_t>(row) * width + c];
     sums[threadIdx.x] = sum;
     __syncthreads();
     if (warp == 0 && c < width) {
-        for (int w = 1; w < 8; w++) sum += sums[w * 32 + lane];
+        for (int w = 1; w < 32; w++) sum += sums[w * 32 + lane];
         out[c] += sum;
     }
 }
