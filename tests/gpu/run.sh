@@ -33,17 +33,8 @@ step() {
     printf '%-12s %-8s %4d s  %s\n' "$name" "$status" $((SECONDS - start)) "$detail"
 }
 
-# The folder of cuBLAS, if it is only a Python wheel's.
-if [ -z "${XP_CUDA_LIB_DIRS:-}" ] && command -v python3 >/dev/null; then
-    XP_CUDA_LIB_DIRS=$(python3 - <<'PYTHON'
-import glob, site, sys
-folders = site.getsitepackages() + [p for p in sys.path if p.endswith("-packages")]
-found = {g.rsplit("/", 1)[0] for f in folders for g in glob.glob(f + "/nvidia/*/lib/libcublas.so.1[23]")}
-print(":".join(sorted(found)))
-PYTHON
-    )
-    export XP_CUDA_LIB_DIRS
-fi
+XP_CUDA_LIB_DIRS=${XP_CUDA_LIB_DIRS:-$("$here/cuda-libraries.sh")}
+export XP_CUDA_LIB_DIRS
 
 doctor() { "$here/xp" doctor; "$here/xp" doctor --json >"$out/doctor.json"; grep -q '"problem": null' "$out/doctor.json"; }
 

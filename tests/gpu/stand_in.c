@@ -41,8 +41,12 @@ int cuDeviceGetCount(int *n) { *n = 2; return 0; }
 int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
 int cuDeviceGetName(char *name, int size, int device) { snprintf(name, size, "stand-in"); return 0; }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = TOTAL; return 0; }
-// Compute capability 9.0 (attributes 75 and 76), 132 multiprocessors (16), memory pools.
-int cuDeviceGetAttribute(int *value, int attribute, int device) { *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 132 : 1; return 0; }
+// Compute capability 9.0 (attributes 75 and 76), 132 multiprocessors (16) with 228 KiB of shared memory (81), memory
+// pools.
+int cuDeviceGetAttribute(int *value, int attribute, int device) {
+    *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 132 : attribute == 81 ? 228 << 10 : 1;
+    return 0;
+}
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(uintptr_t)(device + 1); return 0; }
 int cuDevicePrimaryCtxRelease_v2(int device) { return 0; }
 int cuCtxGetCurrent(void **context) { *context = current; return 0; }
