@@ -8,12 +8,13 @@
 //! reference model itself. Prints the median step of a few, tokens/s, and GFLOP/s by the count
 //! of `DESIGN.md`: (6 N + 6 layers heads `head_dim` `seq_len`) a token. Size R is the reference run's
 //! batch, for a GPU. Size E evaluates the reference model at 16,384 tokens, and with `--chunks 10` ten
-//! times at four lengths; the memory is printed beside the prediction.
+//! times at four lengths; the memory is printed beside the prediction. `--profile` prints how long each
+//! kernel takes, on a GPU.
 
 use std::time::Instant;
 
 use xp::model::{self, Config, Rope, Ropes, Transformer};
-use xp::ops::{Backend, Cpu, View, ViewMut};
+use xp::ops::{Backend, Cpu, Precision, View, ViewMut};
 use xp::optim::{AdamW, AdamWConfig, clip_factor, global_norm};
 
 struct Size {
@@ -170,13 +171,16 @@ fn evaluate<B: Backend>(
 /// What the command line asks for besides sizes.
 #[derive(Default)]
 struct Options {
+    /// Time every kernel.
+    profile: bool,
     json: bool,
     steps: Option<usize>,
     weights: Option<std::path::PathBuf>,
     /// Chunks of each of four lengths in an evaluation; 0 for one sequence alone.
     chunks: usize,
     cuda: bool,
-    f32: bool,
+    /// On a GPU; bf16 if it is not said.
+    precision: Option<Precision>,
 }
 
 impl Options {
@@ -221,7 +225,8 @@ fn main() -> Result<(), xp::ops::Error> {
                     other => panic!("no device {other}: cpu or cuda"),
                 };
             }
-            "--f32" => options.f32 = true,
+            "--f32" => options.precision = Some(Precision::F32),
+            "--profile" => options.profile = true,
             "--bench" => {}
             size => asked.push(size.to_owned()),
         }
@@ -261,11 +266,26 @@ fn on_cpu(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
 
 #[cfg(feature = "cuda")]
 fn on_cuda(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
-    use xp::ops::Precision;
-    use xp::ops::cuda::{Cuda, Driver, Gpu};
+    use xp::ops::cuda::{Cuda, Driver, Gpu, Timed};
 
-    let (gpu, evaluated) = (std::sync::Arc::new(Gpu::open(0)?), size.name == "E");
-    let precision = if options.f32 { Precision::F32 } else { Precision::Bf16 };
+    let evaluated = size.name == "E";
+    let precision = options.precision.unwrap_or(Precision::Bf16);
+    if options.profile {
+        let memory = Memory { peak: &|| None, predicted: &|_| 0 };
+        let timed = std::sync::Arc::new(Timed::new(Gpu::open(0)?)?);
+        let run = if evaluated { evaluate } else { measure };
+        run(Cuda::new(std::sync::Arc::clone(&timed), precision), size, options, &memory)?;
+        // The first step, which allocates, is among them.
+        let steps = if evaluated { 1 } else { options.steps.unwrap_or(size.steps) + 1 };
+        println!(
+            "{}: every kernel waited for, of one {}",
+            size.name,
+            if evaluated { "evaluation" } else { "step" }
+        );
+        print!("{}", timed.table(steps));
+        return Ok(());
+    }
+    let gpu = std::sync::Arc::new(Gpu::open(0)?);
     let memory = Memory {
         peak: &|| gpu.peak().ok(),
         predicted: &|size| {

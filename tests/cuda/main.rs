@@ -16,6 +16,8 @@ mod model;
 mod operators;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 mod repeat;
+#[cfg(feature = "cuda-emulator")]
+mod timed;
 
 #[cfg(not(any(feature = "cuda", feature = "cuda-emulator")))]
 #[test]

@@ -95,14 +95,17 @@ bench() {
 
 speed() { "$here/step" --device cuda R; "$here/step" --device cuda --chunks 10 E; "$here/step" --device cuda R; }
 
+profile() { "$here/step" --device cuda --steps 5 --profile R; "$here/step" --device cuda --profile E; }
+
 export here out work
-export -f doctor tests sanitizer mini compare agree resume bench speed
+export -f doctor tests sanitizer mini compare agree resume bench speed profile
 step doctor 20 bash -c doctor
 step speed 30 bash -c speed
-for part in operators model repeat; do step "$part" 60 bash -c "tests $part"; done
+step profile 20 bash -c profile
+for part in operators model repeat; do step "$part" 55 bash -c "tests $part"; done
 step agree 60 bash -c agree
 step resume 60 bash -c resume
-step bench 160 bash -c bench
+step bench 150 bash -c bench
 for tool in memcheck racecheck; do step "$tool" 40 bash -c "sanitizer $tool"; done
 
 {
@@ -117,5 +120,5 @@ for tool in memcheck racecheck; do step "$tool" 40 bash -c "sanitizer $tool"; do
     printf '"bench":%s}\n' "$(cat "$out/bench.json" 2>/dev/null || echo null)"
 } >"$out/result.json"
 echo
-cat "$out"/speed.log "$out"/bench.log
+cat "$out"/speed.log "$out"/profile.log "$out"/bench.log
 ! printf '%s\n' "${rows[@]}" | grep -qE '\|(FAILED|over )'

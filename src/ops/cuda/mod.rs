@@ -9,6 +9,7 @@ mod emulator;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod head;
+mod timed;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -21,6 +22,8 @@ pub use emulator::Emulator;
 pub use gpu::{
     ARCHITECTURES, Gpu, NVCC_VERSION, blas_version, driver_version, gpus, has_blas, has_driver,
 };
+
+pub use timed::Timed;
 
 use super::backend::{Backend, LinearShape, NormShape, View, ViewMut, Write};
 use super::{AdamWStep, AttentionShape, Error, HeadShape, Precision};
