@@ -1,64 +1,29 @@
 //! Whole experiments through the binary: same bytes for any thread count and after kills,
 //! nothing trained twice, nothing overwritten.
 
+mod lab;
+
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-struct Lab {
-    dir: tempfile::TempDir,
-}
+use lab::Lab;
 
 impl Lab {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary folder") }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// The tiny spec of tests/specs/valid with some text replaced.
-    fn spec(&self, name: &str, edits: &[(&str, &str)]) -> PathBuf {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/tiny.toml");
-        let mut text = std::fs::read_to_string(source).expect("the tiny spec");
-        for (from, to) in edits {
-            assert!(text.contains(from), "{from} is not in the tiny spec");
-            text = text.replace(from, to);
-        }
-        let path = self.path(&format!("{name}.toml"));
-        std::fs::write(&path, text).expect("a writable folder");
-        path
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xp"));
-        command.args(args).env("XP_CACHE", self.path("cache")).current_dir(self.dir.path());
-        command
-    }
-
-    fn xp(&self, args: &[&str]) -> Output {
-        let output = self.command(args).output().expect("xp runs");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
-        output
-    }
-
-    fn run(&self, spec: &Path, results: &str, more: &[&str]) -> Output {
-        let mut args = vec!["run", spec.to_str().expect("UTF-8"), "--results", results];
+    fn run(&self, spec: &str, results: &str, more: &[&str]) -> Output {
+        let mut args = vec!["run", spec, "--results", results];
         args.extend(more);
         self.xp(&args)
     }
 
-    fn plan(&self, spec: &Path, results: &str) -> Value {
-        let output =
-            self.xp(&["plan", spec.to_str().expect("UTF-8"), "--results", results, "--json"]);
+    fn plan(&self, spec: &str, results: &str) -> Value {
+        let output = self.xp(&["plan", spec, "--results", results, "--json"]);
         serde_json::from_slice(&output.stdout).expect("plan prints JSON")
     }
 
-    fn states(&self, spec: &Path, results: &str) -> Vec<String> {
+    fn states(&self, spec: &str, results: &str) -> Vec<String> {
         let plan = self.plan(spec, results);
         let runs = plan["runs"].as_array().expect("runs").iter();
         runs.map(|run| run["state"].as_str().expect("a word").to_owned()).collect()
@@ -287,7 +252,7 @@ fn two_names_of_one_set_are_trained_once() {
             ),
         ],
     );
-    let check = lab.xp(&["check", twins.to_str().unwrap()]);
+    let check = lab.xp(&["check", &twins]);
     assert!(stderr(&check).contains("freq::same-set"), "{}", stderr(&check));
     assert_eq!(code(&lab.run(&twins, "r", &[])), 0);
     let provenance = lab.json("r/tiny/geo_again/seed-1/provenance.json");
@@ -295,9 +260,9 @@ fn two_names_of_one_set_are_trained_once() {
 }
 
 /// Kills `xp run` once `train.jsonl` has `lines` lines; whether it was still running.
-fn kill_after(lab: &Lab, spec: &Path, results: &str, log: &Path, lines: usize) -> bool {
+fn kill_after(lab: &Lab, spec: &str, results: &str, log: &Path, lines: usize) -> bool {
     let mut child = lab
-        .command(&["run", spec.to_str().expect("UTF-8"), "--results", results])
+        .command(&["run", spec, "--results", results])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -358,7 +323,7 @@ fn a_signal_checkpoints_and_exits_75() {
         ],
     );
     let mut child = lab
-        .command(&["run", spec.to_str().unwrap(), "--results", "r"])
+        .command(&["run", &spec, "--results", "r"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -422,7 +387,7 @@ fn bad_input_at_run_time_writes_nothing() {
     let output = lab.run(&short, "r", &[]);
     assert_eq!(code(&output), 2, "{}", stderr(&output));
     let bf16 = lab.spec("bf16", &[("lr = 3e-3", "lr = 3e-3\nprecision = \"bf16\"")]);
-    assert_eq!(code(&lab.xp(&["check", bf16.to_str().unwrap()])), 0);
+    assert_eq!(code(&lab.xp(&["check", &bf16])), 0);
     let output = lab.run(&bf16, "r", &[]);
     assert_eq!(code(&output), 3, "{}", stderr(&output));
     assert!(stderr(&output).contains("bf16"), "{}", stderr(&output));

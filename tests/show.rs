@@ -1,53 +1,18 @@
 //! `xp show` and the event files of runs: in one go, while they run, after a kill.
 
+mod lab;
+
 use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-struct Lab {
-    dir: tempfile::TempDir,
-}
+use lab::Lab;
 
 impl Lab {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().expect("a temporary folder") }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    /// The tiny spec of tests/specs/valid with some text replaced.
-    fn spec(&self, name: &str, edits: &[(&str, &str)]) -> String {
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/specs/valid/tiny.toml");
-        let mut text = std::fs::read_to_string(source).expect("the tiny spec");
-        for (from, to) in edits {
-            assert!(text.contains(from), "{from} is not in the tiny spec");
-            text = text.replace(from, to);
-        }
-        let path = format!("{name}.toml");
-        std::fs::write(self.path(&path), text).expect("a writable folder");
-        path
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xp"));
-        command.args(args).env("XP_CACHE", self.path("cache")).env("COLUMNS", "80");
-        command.current_dir(self.dir.path());
-        command
-    }
-
-    fn xp(&self, args: &[&str]) -> Output {
-        let output = self.command(args).output().expect("xp runs");
-        let stderr = String::from_utf8_lossy(&output.stderr);
-        assert!(!stderr.contains("panicked"), "{args:?}: {stderr}");
-        output
-    }
-
     fn show(&self, args: &[&str]) -> String {
         let output = self.xp(&[&["show"], args].concat());
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));

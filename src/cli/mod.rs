@@ -12,6 +12,7 @@ mod export;
 mod freq;
 mod import;
 mod init;
+mod merge;
 mod mistakes;
 mod plan;
 mod power;
@@ -68,6 +69,7 @@ enum Command {
     Diff(diff::Args),
     Align(align::Args),
     Import(import::Args),
+    Merge(merge::Args),
     Export(export::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
@@ -114,6 +116,7 @@ pub fn main() -> u8 {
             }
         }
         Command::Import(args) => import::run(&args, &global),
+        Command::Merge(args) => merge::run(&args, &global),
         Command::Export(args) => export::run(&args, &global),
         Command::Data(args) => data::run(&args, &global),
         Command::Align(args) => align::run(&args, &global),

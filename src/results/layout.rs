@@ -123,6 +123,12 @@ impl RunDir {
         self.0.join("tb")
     }
 
+    /// The file to hold with [`crate::fs::try_lock`] while a process is at the run.
+    #[must_use]
+    pub fn lock(&self) -> PathBuf {
+        self.0.join(".lock")
+    }
+
     /// The folder of attempt `number`: this folder for 1, `attempt-<number>` inside it from 2.
     #[must_use]
     pub fn attempt(&self, number: u32) -> Self {

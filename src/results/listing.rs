@@ -62,7 +62,7 @@ pub fn list(layout: &Layout, experiment: &str) -> fs::Result<Listing> {
 /// attempts only, with its folder. Folders that cannot be read hold none.
 #[must_use]
 pub fn all_records(layout: &Layout) -> Vec<(RunDir, Record)> {
-    let experiments = sorted_folders(layout.root()).unwrap_or_default();
+    let experiments = folders(layout.root()).unwrap_or_default();
     let mut records = Vec::new();
     for (experiment, folder) in experiments {
         let listing = list(layout, &experiment).unwrap_or_default();
@@ -78,7 +78,7 @@ pub fn all_records(layout: &Layout) -> Vec<(RunDir, Record)> {
 /// Every `lock.json` under the results directory that can be read.
 #[must_use]
 pub fn all_locks(layout: &Layout) -> Vec<Lock> {
-    let experiments = sorted_folders(layout.root()).unwrap_or_default();
+    let experiments = folders(layout.root()).unwrap_or_default();
     let lock = |(name, _): (String, PathBuf)| store::read_lock(&layout.lock(&name)).ok().flatten();
     experiments.into_iter().filter_map(lock).collect()
 }
@@ -97,7 +97,7 @@ fn walk(
         return Ok(());
     }
     let inside_run = parts.last().is_some_and(|part| seed_of(part).is_some());
-    for (name, path) in sorted_folders(dir)? {
+    for (name, path) in folders(dir)? {
         let skip = match parts.len() {
             0 => name == REPORT_DIR || name == SUPERSEDED_DIR,
             // Nothing below a seed but its attempts: not checkpoint/, not tb/.
@@ -114,7 +114,7 @@ fn walk(
 }
 
 /// The folders in `dir` by name, so that the order does not depend on the file system.
-fn sorted_folders(dir: &Path) -> fs::Result<Vec<(String, PathBuf)>> {
+pub(super) fn folders(dir: &Path) -> fs::Result<Vec<(String, PathBuf)>> {
     let mut folders = Vec::new();
     for entry in std::fs::read_dir(dir).map_err(fs::Error::at("list", dir))? {
         let entry = entry.map_err(fs::Error::at("list", dir))?;
@@ -210,11 +210,11 @@ fn contradictory_numbers(record: &Record) -> Option<String> {
     None
 }
 
-fn seed_of(folder: &str) -> Option<u64> {
+pub(super) fn seed_of(folder: &str) -> Option<u64> {
     canonical_number(folder.strip_prefix("seed-")?)
 }
 
-fn attempt_of(folder: &str) -> Option<u32> {
+pub(super) fn attempt_of(folder: &str) -> Option<u32> {
     let number = canonical_number(folder.strip_prefix("attempt-")?)?;
     u32::try_from(number).ok().filter(|&n| n >= 2)
 }

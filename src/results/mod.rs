@@ -1,7 +1,7 @@
 //! What a run leaves on disk: the records, their format version, and where they lie.
 //!
 //! [`store`] reads and writes the files of one run, [`list`] what an experiment's folder holds,
-//! [`import`] brings in results measured elsewhere. Types: `run.json` is [`Record`], `lock.json`
+//! [`import`] brings in results measured elsewhere, [`merge`] those of other machines. Types: `run.json` is [`Record`], `lock.json`
 //! is [`Lock`].
 
 mod declared;
@@ -10,6 +10,7 @@ pub mod import;
 mod layout;
 mod listing;
 mod lock;
+pub mod merge;
 mod record;
 pub mod store;
 mod tail;

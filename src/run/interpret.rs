@@ -292,7 +292,7 @@ impl Sweep<'_> {
     fn carry(&self, Task { run, dir, number }: &Task<'_>) -> Result<Ending, Error> {
         // Looked at again under its lock: another process, or a twin just trained, may have
         // changed what is left to do.
-        let Some(_lock) = fs::try_lock(&lock_path(dir))? else {
+        let Some(_lock) = fs::try_lock(&dir.lock())? else {
             self.observer.run_locked(run);
             return Ok(Ending::Locked);
         };
@@ -333,10 +333,6 @@ impl Sweep<'_> {
         observer.ends(&ending, record.as_ref());
         Ok(ending)
     }
-}
-
-fn lock_path(dir: &RunDir) -> std::path::PathBuf {
-    dir.path().join(".lock")
 }
 
 /// Whether anything native lies under a config's name.

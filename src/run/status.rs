@@ -258,7 +258,7 @@ impl Standing {
     fn active(&self) -> Option<(Phase, String)> {
         let attempt = self.provenance.as_ref().and_then(|p| p.attempts.last());
         let attempt = attempt.filter(|attempt| attempt.outcome == "running");
-        let holder = fs::lock_holder(&self.dir.path().join(".lock"));
+        let holder = fs::lock_holder(&self.dir.lock());
         let who = match (holder, attempt) {
             (Holder::Process(id), None) => {
                 return Some((Phase::Starting, format!("process {id}")));
