@@ -22,6 +22,7 @@ mod run;
 mod schema;
 mod screen;
 mod show;
+mod verify;
 mod version;
 
 use std::io::{IsTerminal, Write};
@@ -70,6 +71,7 @@ enum Command {
     Align(align::Args),
     Import(import::Args),
     Merge(merge::Args),
+    Verify(verify::Args),
     Export(export::Args),
     Doctor(doctor::Args),
     Schema(schema::Args),
@@ -117,6 +119,7 @@ pub fn main() -> u8 {
         }
         Command::Import(args) => import::run(&args, &global),
         Command::Merge(args) => merge::run(&args, &global),
+        Command::Verify(args) => verify::run(&args, &global),
         Command::Export(args) => export::run(&args, &global),
         Command::Data(args) => data::run(&args, &global),
         Command::Align(args) => align::run(&args, &global),

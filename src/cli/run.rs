@@ -75,13 +75,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let only = args.only.as_deref().map(glob::Pattern::new).transpose();
     let only = only.map_err(|e| Exit::new(exit::USAGE, format!("--only: {}", e.msg)))?;
     let shard = args.shard.as_deref().map(parse_shard).transpose()?;
-    // Before anything uses the global pool.
-    let mut pool = rayon::ThreadPoolBuilder::new();
-    if let Some(threads) = args.threads {
-        pool = pool.num_threads(usize::from(threads));
-    }
-    pool.build_global().map_err(|e| Exit::new(exit::ENVIRONMENT, format!("threads: {e}")))?;
-
+    build_pool(args.threads)?;
     let plan = planned_spec(&args.spec, &args.spec_args, global)?;
     if let Some(seeds) = &args.seeds
         && let Some(seed) = seeds.iter().find(|seed| !plan.seeds.contains(seed))
@@ -127,25 +121,38 @@ fn parse_shard(text: &str) -> Result<(u64, u64), Exit> {
         })
 }
 
+/// Makes the threads of the process; before anything uses them.
+pub(super) fn build_pool(threads: Option<u16>) -> Result<(), Exit> {
+    let mut pool = rayon::ThreadPoolBuilder::new();
+    if let Some(threads) = threads {
+        pool = pool.num_threads(usize::from(threads));
+    }
+    pool.build_global().map_err(|e| Exit::new(exit::ENVIRONMENT, format!("threads: {e}")))
+}
+
+fn opened(name: &str) -> Result<Opened, Exit> {
+    run::open(name).map_err(|error| match error {
+        OpenError::Unknown(_) => Exit::new(exit::USAGE, error),
+        OpenError::Unavailable(_) => Exit::new(exit::ENVIRONMENT, error),
+    })
+}
+
+/// The device of this name.
+pub(super) fn open_device(name: &str) -> Result<Box<dyn Executor + Send>, Exit> {
+    let Opened { executor, note } = opened(name)?;
+    if let Some(note) = note {
+        eprintln!("note: {note}");
+    }
+    Ok(executor)
+}
+
 /// The device or devices that are asked for.
 fn open(args: &Args) -> Result<Box<dyn Executor + Send>, Exit> {
-    let open = |name: &String| {
-        run::open(name).map_err(|error| match error {
-            OpenError::Unknown(_) => Exit::new(exit::USAGE, error),
-            OpenError::Unavailable(_) => Exit::new(exit::ENVIRONMENT, error),
-        })
-    };
-    let Some(names) = &args.devices else {
-        let Opened { executor, note } = open(&args.device)?;
-        if let Some(note) = note {
-            eprintln!("note: {note}");
-        }
-        return Ok(executor);
-    };
+    let Some(names) = &args.devices else { return open_device(&args.device) };
     if let Some(name) = names.iter().enumerate().find(|(i, name)| names[..*i].contains(name)) {
         return Err(Exit::new(exit::USAGE, format!("--devices names {} twice", name.1)));
     }
-    let device = |name| open(name).map(|opened| opened.executor);
+    let device = |name: &String| Ok::<_, Exit>(opened(name)?.executor);
     let devices = names.iter().map(device).collect::<Result<_, _>>()?;
     let several = Several::new(devices);
     Ok(Box::new(several.map_err(|error| Exit::new(exit::ENVIRONMENT, error))?))

@@ -30,6 +30,20 @@ pub struct Config {
 }
 
 impl Config {
+    /// The model of a protocol's training part, as lock.json has it.
+    ///
+    /// # Errors
+    /// What is wrong with it, in words.
+    pub fn of_training(training: &serde_json::Value) -> Result<Self, String> {
+        let mut value = training["model"].clone();
+        if let Some(keys) = value.as_object_mut() {
+            keys.shift_remove("init_from");
+        }
+        let config: Self = serde_json::from_value(value).map_err(|e| e.to_string())?;
+        config.check().map_err(|error| error.to_string())?;
+        Ok(config)
+    }
+
     /// heads * `head_dim`, saturating.
     pub(crate) fn attention_size(&self) -> usize {
         self.heads.saturating_mul(self.head_dim)

@@ -6,9 +6,6 @@ use super::error::Error;
 use crate::model::{self, Layout};
 use crate::results::{self, Listing, Lock, Point, Record, RunDir, Status, store};
 
-/// Folders between a run's and its experiment's, at most: seed, config, point, and an attempt.
-const MAX_DEPTH: usize = 4;
-
 /// A trained run with its weights, as it lies in a results directory.
 #[derive(Debug, Clone)]
 pub struct TrainedRun {
@@ -58,7 +55,7 @@ impl TrainedRun {
         }
         let record = store::read_record(&dir.record())?;
         check_status(&record).map_err(&usage)?;
-        let Some(experiment) = experiment_of(dir.path()) else {
+        let Some(experiment) = results::experiment_above(dir.path()) else {
             return Err(usage(
                 "no lock.json above it says what was trained; export from the results directory that \
                  the run was made in"
@@ -85,13 +82,14 @@ impl TrainedRun {
         let attempt = entry.map(|entry| entry.attempt).ok_or_else(|| {
             usage(format!("it is no current result of `{name}` (superseded ones are not exported)"))
         })?;
-        let (point, target_len) = declaration(&lock, &record).ok_or_else(|| {
+        let point = lock.point_of(&record).cloned().ok_or_else(|| {
             contradiction(format!(
                 "no declaration in the lock.json of `{name}` has this run (train id {})",
                 record.train_id
             ))
         })?;
-        let model = model_of(&point).map_err(|reason| {
+        let target_len = point.lengths.keys().copied().max();
+        let model = model::Config::of_training(&point.training).map_err(|reason| {
             contradiction(format!(
                 "the model in the lock.json of `{name}` cannot be read: {reason}"
             ))
@@ -137,8 +135,6 @@ impl TrainedRun {
 }
 
 fn absolute(folder: &Path) -> Result<PathBuf, Error> {
-    let resolve =
-        |folder: &Path| folder.canonicalize().map_err(crate::fs::Error::at("open", folder));
     if !folder.exists() {
         return Err(Error::Usage {
             path: folder.to_owned(),
@@ -147,16 +143,7 @@ fn absolute(folder: &Path) -> Result<PathBuf, Error> {
                 .to_owned(),
         });
     }
-    // A results directory may hold links to other disks: the place is the one before the link.
-    let plain = std::path::absolute(folder).map_err(crate::fs::Error::at("open", folder))?;
-    let simple = !plain.components().any(|part| part == std::path::Component::ParentDir);
-    if simple && experiment_of(&plain).is_some() { Ok(plain) } else { Ok(resolve(folder)?) }
-}
-
-/// The nearest folder above a run's that holds a lock.json.
-fn experiment_of(run: &Path) -> Option<PathBuf> {
-    let above = run.ancestors().skip(1).take(MAX_DEPTH);
-    above.into_iter().find(|folder| folder.join("lock.json").is_file()).map(Path::to_owned)
+    Ok(results::absolute_run(folder)?)
 }
 
 fn check_status(record: &Record) -> Result<(), String> {
@@ -170,25 +157,4 @@ fn check_status(record: &Record) -> Result<(), String> {
                 .to_owned())
         }
     }
-}
-
-/// The newest declaration that has the run, and the longest length of it.
-fn declaration(lock: &Lock, record: &Record) -> Option<(Point, Option<u64>)> {
-    let versions: Vec<_> = lock.versions().collect();
-    versions.into_iter().rev().find_map(|declared| {
-        let point = declared.point(record.point.as_deref())?;
-        let config = point.configs.iter().find(|config| config.name == record.config)?;
-        let has = config.train_ids.contains(&record.train_id);
-        has.then(|| (point.clone(), point.lengths.keys().copied().max()))
-    })
-}
-
-fn model_of(point: &Point) -> Result<model::Config, String> {
-    let mut value = point.training["model"].clone();
-    if let Some(keys) = value.as_object_mut() {
-        keys.shift_remove("init_from");
-    }
-    let config: model::Config = serde_json::from_value(value).map_err(|e| e.to_string())?;
-    config.check().map_err(|error| error.to_string())?;
-    Ok(config)
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::Record;
 use crate::canonical;
 
 /// `lock.json`: the declaration as frozen at the first run, and what was added since.
@@ -76,6 +77,17 @@ impl SharedDocuments {
 }
 
 impl Lock {
+    /// The point under which a run was declared, as the newest declaration that has the run says it.
+    #[must_use]
+    pub fn point_of(&self, record: &Record) -> Option<&Point> {
+        let versions: Vec<_> = self.versions().collect();
+        versions.into_iter().rev().find_map(|declared| {
+            let point = declared.point(record.point.as_deref())?;
+            let config = point.configs.iter().find(|config| config.name == record.config)?;
+            config.train_ids.contains(&record.train_id).then_some(point)
+        })
+    }
+
     /// The version that this build writes; a newer one on disk is refused.
     pub const SCHEMA: u32 = 1;
 }

@@ -75,6 +75,25 @@ pub fn all_records(layout: &Layout) -> Vec<(RunDir, Record)> {
     records
 }
 
+/// A run's folder as an absolute path. A results directory may hold links to other disks: the place
+/// is the one before the link.
+///
+/// # Errors
+/// If there is no such folder.
+pub fn absolute_run(folder: &Path) -> fs::Result<PathBuf> {
+    let resolved = folder.canonicalize().map_err(fs::Error::at("open", folder))?;
+    let plain = std::path::absolute(folder).map_err(fs::Error::at("open", folder))?;
+    let simple = !plain.components().any(|part| part == std::path::Component::ParentDir);
+    Ok(if simple && experiment_above(&plain).is_some() { plain } else { resolved })
+}
+
+/// The nearest folder above a run's, or an attempt's, that holds a lock.json.
+#[must_use]
+pub fn experiment_above(run: &Path) -> Option<PathBuf> {
+    let above = run.ancestors().skip(1).take(MAX_DEPTH);
+    above.into_iter().find(|folder| folder.join("lock.json").is_file()).map(Path::to_owned)
+}
+
 /// Every `lock.json` under the results directory that can be read.
 #[must_use]
 pub fn all_locks(layout: &Layout) -> Vec<Lock> {

@@ -24,7 +24,9 @@ pub use declared::{
 };
 pub use details::Details;
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
-pub use listing::{Entry, Listing, Problem, all_locks, all_records, list};
+pub use listing::{
+    Entry, Listing, Problem, absolute_run, all_locks, all_records, experiment_above, list,
+};
 pub use lock::{changed_keys, comparable_evaluation};
 pub use record::{
     Attempt, ChunkLoss, DataIdentity, Evaluation, Frequencies, LayerFrequencies, PositionLoss,

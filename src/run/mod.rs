@@ -20,6 +20,7 @@ mod several;
 pub mod state;
 pub mod status;
 mod streams;
+pub mod verify;
 
 pub use carry::Ending;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]

@@ -33,7 +33,7 @@ impl Lab {
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_xp"));
         command.args(args).env("XP_CACHE", self.path("cache")).env("COLUMNS", "80");
-        command.current_dir(self.dir.path());
+        command.current_dir(self.dir.path()).env("TMPDIR", self.dir.path());
         command
     }
 
