@@ -26,4 +26,5 @@ pub mod rng;
 pub mod run;
 pub mod spec;
 pub mod stats;
+pub mod submit;
 pub mod train;

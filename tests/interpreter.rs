@@ -202,6 +202,7 @@ impl Lab {
             only: None,
             seeds: None,
             shard: None,
+            task: None,
             jobs: Jobs::Given(jobs),
             fail_fast: false,
             force: false,

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 /// For each module, the modules of the crate that it may name.
-const MAY_USE: [(&str, &[&str]); 21] = [
+const MAY_USE: [(&str, &[&str]); 22] = [
     ("diag", &[]),
     ("canonical", &[]),
     ("fs", &[]),
@@ -44,6 +44,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
         "run",
         &["canonical", "data", "eval", "freq", "fs", "model", "ops", "plan", "results", "train"],
     ),
+    ("submit", &["fs", "plan", "results", "run", "train"]),
     (
         "cli",
         &[
@@ -60,6 +61,7 @@ const MAY_USE: [(&str, &[&str]); 21] = [
             "results",
             "run",
             "spec",
+            "submit",
         ],
     ),
 ];

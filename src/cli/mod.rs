@@ -22,6 +22,7 @@ mod run;
 mod schema;
 mod screen;
 mod show;
+mod submit;
 mod verify;
 mod version;
 
@@ -70,6 +71,7 @@ enum Command {
     Diff(diff::Args),
     Align(align::Args),
     Import(import::Args),
+    Submit(Box<submit::Args>),
     Merge(merge::Args),
     Verify(verify::Args),
     Export(export::Args),
@@ -118,6 +120,7 @@ pub fn main() -> u8 {
             }
         }
         Command::Import(args) => import::run(&args, &global),
+        Command::Submit(args) => submit::run(&args, &global),
         Command::Merge(args) => merge::run(&args, &global),
         Command::Verify(args) => verify::run(&args, &global),
         Command::Export(args) => export::run(&args, &global),

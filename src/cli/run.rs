@@ -8,7 +8,7 @@ use super::common::{Global, ResultsArgs, SpecArgs, answer, planned_spec};
 use super::exit::{self, Exit};
 use super::progress::Console;
 use crate::data::Cache;
-use crate::plan::Plan;
+use crate::plan::{Plan, Task};
 use crate::run::state::{Index, inspect};
 use crate::run::{self, Executor, Jobs, OpenError, Opened, Options, Outcome, Several, run_dir};
 
@@ -53,6 +53,13 @@ pub struct Args {
     /// Only every N-th run, beginning with the I-th, from 1.
     #[arg(long, value_name = "I/N")]
     shard: Option<String>,
+    /// Only the run that a line of this list names (`xp submit` writes it); refused if the spec has
+    /// changed since.
+    #[arg(long, value_name = "FILE", requires = "task", conflicts_with_all = ["only", "seeds", "shard"])]
+    manifest: Option<PathBuf>,
+    /// The line of the list, from 0.
+    #[arg(long, value_name = "I", requires = "manifest")]
+    task: Option<usize>,
     /// Say what would be done, and do nothing.
     #[arg(long, short = 'n')]
     dry_run: bool,
@@ -86,6 +93,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
             format!("--seeds {seed} is not declared; the spec has {}", declared.join(", ")),
         ));
     }
+    let task = match (&args.manifest, args.task) {
+        (Some(manifest), Some(index)) => Some(listed_task(manifest, index, &plan)?),
+        _ => None,
+    };
     let (layout, cache) = (args.results.layout(), Cache::from_env()?);
     let options = Options {
         results: &layout,
@@ -93,6 +104,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         only,
         seeds: args.seeds.clone(),
         shard,
+        task,
         jobs: args.jobs.map_or(Jobs::Measured, |n| Jobs::Given(n.into())),
         fail_fast: args.fail_fast,
         force: args.force,
@@ -119,6 +131,21 @@ fn parse_shard(text: &str) -> Result<(u64, u64), Exit> {
         .ok_or_else(|| {
             Exit::new(exit::USAGE, format!("--shard {text} is not I/N with 1 <= I <= N, as in 2/8"))
         })
+}
+
+/// The run of a line of a list, as long as the spec has it as it was.
+fn listed_task(manifest: &std::path::Path, index: usize, plan: &Plan) -> Result<Task, Exit> {
+    let shown = manifest.display();
+    let lines = crate::fs::read_to_string(manifest)?;
+    let task = Task::find(&lines, index)
+        .map_err(|reason| Exit::new(exit::USAGE, format!("`{shown}`: {reason}")))?;
+    match task.drift(plan) {
+        None => Ok(task),
+        Some(reason) => Err(Exit::new(
+            exit::INTEGRITY,
+            format!("{reason}\nnothing was done; put the spec back, or submit again (`xp submit`)"),
+        )),
+    }
 }
 
 /// Makes the threads of the process; before anything uses them.

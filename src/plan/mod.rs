@@ -11,6 +11,7 @@ mod estimate;
 mod expand;
 mod freqs;
 mod layers;
+mod manifest;
 mod protocol;
 mod resolve;
 mod sweep;
@@ -31,6 +32,7 @@ pub use coverage::{Chunks, Coverage, Missing, comparable};
 pub use estimate::{Estimate, estimate, flops_per_token};
 pub use freqs::ResolvedConfig;
 pub use layers::LayerSets;
+pub use manifest::Task;
 pub use protocol::{Contents, Identity, NUMERICS_VERSION, Protocol, eval_id};
 pub use resolve::{Resolved, steps_problem};
 

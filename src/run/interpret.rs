@@ -17,7 +17,7 @@ use super::streams::Opened;
 use super::{Error, ErrorKind};
 use crate::data::{self, Cache, SplitKind};
 use crate::fs;
-use crate::plan::{Plan, Run, estimate};
+use crate::plan::{self, Plan, Run, estimate};
 use crate::results::{self, Layout, Lock, Record, RunDir, Status, Step, store};
 
 /// What to carry out and how; changes no number.
@@ -32,6 +32,8 @@ pub struct Options<'a> {
     pub seeds: Option<Vec<u64>>,
     /// Only the I-th of every N runs, from 1.
     pub shard: Option<(u64, u64)>,
+    /// Only this run.
+    pub task: Option<plan::Task>,
     /// Runs carried out side by side; the results do not depend on it.
     pub jobs: Jobs,
     /// Begin no run after one that fails.
@@ -106,6 +108,7 @@ pub fn select<'p>(plan: &'p Plan, options: &Options<'_>) -> Vec<Run<'p>> {
     runs.retain(|run| {
         options.only.as_ref().is_none_or(|only| only.matches(&run.config.name))
             && options.seeds.as_ref().is_none_or(|seeds| seeds.contains(&run.seed))
+            && options.task.as_ref().is_none_or(|task| task.names(run))
     });
     let Some((i, n)) = options.shard else { return runs };
     let of_shard = runs.into_iter().enumerate().filter(|(k, _)| *k as u64 % n == i - 1);

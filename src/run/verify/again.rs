@@ -99,6 +99,7 @@ impl Subject {
             ),
             seeds: Some(vec![record.seed]),
             shard: None,
+            task: None,
             jobs: Jobs::Given(1),
             fail_fast: true,
             force: false,

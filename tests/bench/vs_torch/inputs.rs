@@ -192,6 +192,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         only: Some(glob::Pattern::new(&glob::Pattern::escape(config))?),
         seeds: Some(vec![seed.parse()?]),
         shard: None,
+        task: None,
         jobs: Jobs::Given(1),
         fail_fast: true,
         force: false,
