@@ -12,12 +12,15 @@ cd "$work"
 cp "$here/tests/specs/valid/tiny.toml" .
 export XP_CACHE=$work/cache
 fail() { echo "tests/slurm/run.sh: $1" >&2; cat results/submit/*/logs/* 2>/dev/null >&2; exit 1; }
-# Waits until no job of the list is left; a requeued one is held for minutes, unless its start is moved.
+# Waits until no job of the list is left, five times in a row: between two lives a task can be in no list. A
+# requeued one is held for minutes, unless its start is moved; in the second of its requeueing it would be killed.
 await() {
-    for _ in $(seq 240); do
-        [ -n "$(squeue --noheader --jobs "$1" 2>/dev/null)" ] || return 0
+    local gone=0
+    for second in $(seq 400); do
+        if [ -n "$(squeue --noheader --jobs "$1" 2>/dev/null)" ]; then gone=0; else gone=$((gone + 1)); fi
+        [ "$gone" -lt 5 ] || return 0
         for task in $(squeue --noheader --states PENDING --array --format %i --jobs "$1" 2>/dev/null); do
-            scontrol update "JobId=$task" StartTime=now 2>/dev/null || true
+            [ $((second % 10)) -ne 0 ] || scontrol update "JobId=$task" StartTime=now+3 2>/dev/null || true
         done
         sleep 1
     done
@@ -38,7 +41,7 @@ grep -q 'geo' results/submit/*/logs/report.log || fail 'no report'
 echo 'an array: four runs, the bytes of a local run, and the report after them'
 
 # A run of more than a minute on a limit of one: Slurm gives the signal some seconds before.
-long=(--set "schedule.max_steps=${STEPS:-60000}" --set data.train.max_tokens=40000000 --set 'experiment.seeds=[1]' --name long)
+long=(--set "schedule.max_steps=${STEPS:-30000}" --set data.train.max_tokens=40000000 --set 'experiment.seeds=[1]' --name long)
 "$xp" run tiny.toml --results whole --only geo --quiet "${long[@]}" >/dev/null
 rm -rf results/submit
 # The grace is counted by the scheduler's own clock, which looks every 30 s or so.
