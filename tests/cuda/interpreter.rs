@@ -56,6 +56,7 @@ fn run(plan: &Plan, executor: &dyn Executor) -> Result<BTreeMap<String, Vec<u8>>
         only: None,
         seeds: None,
         shard: None,
+        task: None,
         jobs: Jobs::Measured,
         fail_fast: false,
         force: false,
