@@ -40,6 +40,15 @@ impl From<crate::run::Error> for Exit {
     }
 }
 
+/// The code of a kind of trouble with results files.
+pub fn of_results_kind(kind: crate::results::ErrorKind) -> u8 {
+    match kind {
+        crate::results::ErrorKind::Usage => USAGE,
+        crate::results::ErrorKind::Environment => ENVIRONMENT,
+        crate::results::ErrorKind::Integrity => INTEGRITY,
+    }
+}
+
 /// The code of a kind of failure of the interpreter.
 pub fn of_run_kind(kind: crate::run::ErrorKind) -> u8 {
     match kind {

@@ -96,10 +96,5 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
 }
 
 fn exit_of(error: import::Error) -> Exit {
-    let code = match error.kind() {
-        crate::results::ErrorKind::Usage => exit::USAGE,
-        crate::results::ErrorKind::Environment => exit::ENVIRONMENT,
-        crate::results::ErrorKind::Integrity => exit::INTEGRITY,
-    };
-    Exit::new(code, error)
+    Exit::new(exit::of_results_kind(error.kind()), error)
 }

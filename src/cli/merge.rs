@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use super::common::{Global, ResultsArgs, answer, answer_json};
 use super::exit::{self, Exit};
-use crate::results::ErrorKind;
 use crate::results::merge::{self, Outcome, Taken};
 use crate::run::now;
 
@@ -42,7 +41,7 @@ pub struct Args {
 pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let layout = args.results.layout();
     let outcome = merge::merge(&args.sources, &layout, args.dry_run, &now())
-        .map_err(|error| Exit::new(code_of(error.kind()), error))?;
+        .map_err(|error| Exit::new(exit::of_results_kind(error.kind()), error))?;
     if args.json {
         let mut object = serde_json::json!({
             "results": layout.root(), "dry_run": args.dry_run, "runs": outcome.runs,
@@ -110,12 +109,4 @@ fn text(outcome: &Outcome, args: &Args, results: &str) -> String {
 fn sources(args: &Args) -> String {
     let names = args.sources.iter().map(|source| source.display().to_string());
     names.collect::<Vec<_>>().join(", ")
-}
-
-fn code_of(kind: ErrorKind) -> u8 {
-    match kind {
-        ErrorKind::Usage => exit::USAGE,
-        ErrorKind::Environment => exit::ENVIRONMENT,
-        ErrorKind::Integrity => exit::INTEGRITY,
-    }
 }
