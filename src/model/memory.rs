@@ -23,7 +23,7 @@ fn scratch(config: &Config, rows: usize, seq_len: usize) -> (u128, u128, u128) {
     let logits =
         (rows_per_chunk(vocab_size) as u128).min(positions).saturating_mul(vocab_size as u128);
     let largest = vocab_size.max(usize::try_from(positions).unwrap_or(usize::MAX));
-    (forward.into(), backward.into(), logits.saturating_add(gemm_scratch(largest).into()))
+    (forward.into(), backward.into(), logits.saturating_add(gemm_scratch(largest, THREADS).into()))
 }
 
 /// Bytes of training: parameters, gradients, two moments, activations of one granule, scratch.

@@ -1,8 +1,9 @@
-//! The CPU backend: plain `Vec<f32>` buffers, rayon's current pool, one instruction path.
+//! The CPU backend: buffers in memory, rayon's current pool, one instruction path.
 
 use std::sync::Arc;
 
 use super::backend::{Backend, LinearShape, NormShape, View, ViewMut, Write};
+use super::buffer::Buffer;
 use super::gemm::{Matrix, gemm};
 use super::parallel::Pool;
 use super::{
@@ -59,26 +60,19 @@ impl Cpu {
     }
 }
 
-impl View<'_, Vec<f32>> {
+impl View<'_, Buf> {
     fn slice(&self) -> &[f32] {
         &self.buf[self.offset..self.offset + self.len]
     }
 }
 
-impl ViewMut<'_, Vec<f32>> {
+impl ViewMut<'_, Buf> {
     fn slice(&mut self) -> &mut [f32] {
         &mut self.buf[self.offset..self.offset + self.len]
     }
 }
 
-fn allocate(len: usize, what: &'static str) -> Result<Vec<f32>, Error> {
-    let mut buf = Vec::new();
-    let bytes = (len as u64).saturating_mul(4);
-    buf.try_reserve_exact(len).map_err(|_| Error::OutOfMemory { what, bytes, free: None })?;
-    Ok(buf)
-}
-
-type Buf = Vec<f32>;
+type Buf = Buffer;
 
 impl Backend for Cpu {
     type Buf = Buf;
@@ -89,9 +83,7 @@ impl Backend for Cpu {
     }
 
     fn zeros(&self, len: usize, what: &'static str) -> Result<Buf, Error> {
-        let mut buf = allocate(len, what)?;
-        buf.resize(len, 0.0);
-        Ok(buf)
+        Buffer::zeros(len, what)
     }
 
     fn len(&self, buf: &Buf) -> usize {
@@ -99,7 +91,7 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, values: Vec<f32>) -> Result<Buf, Error> {
-        Ok(values)
+        Ok(values.into())
     }
 
     fn download(&self, values: View<'_, Buf>, out: &mut [f32]) -> Result<(), Error> {

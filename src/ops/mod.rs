@@ -12,6 +12,7 @@
 mod adamw;
 mod attention;
 mod backend;
+mod buffer;
 mod cpu;
 mod cross_entropy;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
@@ -36,6 +37,7 @@ pub use attention::{AttentionShape, attention_scratch};
 pub use backend::{
     Backend, GpuDescription, LinearShape, NormShape, Precision, View, ViewMut, Write,
 };
+pub use buffer::Buffer;
 pub use cpu::Cpu;
 pub use cross_entropy::{HeadShape, IGNORE, rows_per_chunk};
 pub use error::Error;

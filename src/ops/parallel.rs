@@ -3,10 +3,12 @@
 
 use std::sync::Mutex;
 
+use super::buffer::Buffer;
+
 /// Buffers that operators borrow and give back, so that a step allocates nothing once warm:
 /// fresh pages are what a naive CPU step spends half its time on.
 #[derive(Default)]
-pub(crate) struct Pool(Mutex<Vec<Vec<f32>>>);
+pub(crate) struct Pool(Mutex<Vec<Buffer>>);
 
 impl Pool {
     /// A buffer of `len` values with unspecified contents, given back when dropped.
@@ -16,18 +18,14 @@ impl Pool {
         let fit = free
             .iter()
             .enumerate()
-            .filter(|(_, buf)| buf.len() >= len)
-            .min_by_key(|(_, buf)| buf.len())
+            .filter(|(_, buf)| buf.capacity() >= len)
+            .min_by_key(|(_, buf)| buf.capacity())
             .map(|(i, _)| i);
-        let mut buf = match fit {
-            Some(i) => free.swap_remove(i),
-            None => Vec::new(),
-        };
+        let kept = fit.map(|i| free.swap_remove(i));
         drop(free);
-        if buf.len() < len {
-            buf = vec![0.0; len];
-        }
-        Scratch { pool: self, buf, len }
+        let mut buf = kept.unwrap_or_else(|| Buffer::fresh(len));
+        buf.set_len(len);
+        Scratch { pool: self, buf }
     }
 
     /// Frees every buffer that is not in use.
@@ -39,26 +37,25 @@ impl Pool {
 /// A buffer on loan from a [`Pool`].
 pub(crate) struct Scratch<'a> {
     pool: &'a Pool,
-    buf: Vec<f32>,
-    len: usize,
+    buf: Buffer,
 }
 
 impl std::ops::Deref for Scratch<'_> {
     type Target = [f32];
     fn deref(&self) -> &[f32] {
-        &self.buf[..self.len]
+        &self.buf
     }
 }
 
 impl std::ops::DerefMut for Scratch<'_> {
     fn deref_mut(&mut self) -> &mut [f32] {
-        &mut self.buf[..self.len]
+        &mut self.buf
     }
 }
 
 impl Drop for Scratch<'_> {
     fn drop(&mut self) {
-        let buf = std::mem::take(&mut self.buf);
+        let buf = std::mem::replace(&mut self.buf, Buffer::from(Vec::new()));
         self.pool.0.lock().expect("no code panics while it holds the pool").push(buf);
     }
 }

@@ -77,6 +77,20 @@ impl Tile for PortableTile {
     }
 }
 
+/// Asks for the cache line at an address, which need not be one of this process; elsewhere than on x86-64
+/// nothing is asked.
+#[inline]
+pub(crate) fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        // SAFETY: a prefetch reads nothing and faults nowhere; x86-64 always has it.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(at.cast()) }
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! simd_tile {
     (
@@ -117,19 +131,33 @@ macro_rules! simd_tile {
                     let mut acc = [[$zero(); 2]; $mr];
                     // SAFETY: every address is one that the contract of `run` lists.
                     unsafe {
-                        for p in 0..k {
-                            let b_row = b.add(p * b_step);
-                            let b0 = $load(b_row);
-                            let b1 = $load(b_row.add($lanes));
-                            // Spelled out row by row: a loop over an array of vectors is
-                            // not reliably kept in registers.
-                            $(
-                                let at =
-                                    if A_LAYOUT { $i * a_step + p } else { p * a_step + $i };
-                                let x = $splat(*a.add(at));
-                                acc[$i][0] = $fma(x, b0, acc[$i][0]);
-                                acc[$i][1] = $fma(x, b1, acc[$i][1]);
-                            )*
+                        // C is wanted after the sums, and comes from far: a row is asked for at each of
+                        // the first steps, so that the requests do not queue before those of the panels.
+                        macro_rules! step {
+                            ($p:expr) => {
+                                let p = $p;
+                                let b_row = b.add(p * b_step);
+                                let b0 = $load(b_row);
+                                let b1 = $load(b_row.add($lanes));
+                                // Spelled out row by row: a loop over an array of vectors is
+                                // not reliably kept in registers.
+                                $(
+                                    let at =
+                                        if A_LAYOUT { $i * a_step + p } else { p * a_step + $i };
+                                    let x = $splat(*a.add(at));
+                                    acc[$i][0] = $fma(x, b0, acc[$i][0]);
+                                    acc[$i][1] = $fma(x, b1, acc[$i][1]);
+                                )*
+                            };
+                        }
+                        let asked = k.min($mr);
+                        for p in 0..asked {
+                            prefetch(c.add(p * c_step));
+                            prefetch(c.add(p * c_step + $lanes));
+                            step!(p);
+                        }
+                        for p in asked..k {
+                            step!(p);
                         }
                         if write == Write::Add {
                             $(
@@ -159,7 +187,7 @@ pub(crate) use x86::{Avx2Tile, Avx512Tile};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Tile, Write};
+    use super::{Tile, Write, prefetch};
     use std::arch::x86_64::{
         _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
         _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,

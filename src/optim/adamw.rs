@@ -68,7 +68,7 @@ impl<B: Backend> AdamW<B> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::Cpu;
+    use crate::ops::{Buffer, Cpu};
 
     const CONFIG: AdamWConfig = AdamWConfig { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
 
@@ -76,8 +76,8 @@ mod tests {
     fn the_first_step_moves_by_lr_against_the_sign_of_the_gradient() {
         let cpu = Cpu::new();
         let mut optimiser = AdamW::new(&cpu, CONFIG, 3).expect("three values fit");
-        let mut params = vec![1.0, 1.0, 1.0];
-        optimiser.step(&cpu, &mut params, &vec![4.0, -0.01, 0.0], 0.1, 1.0).expect("cpu");
+        let mut params = Buffer::from(vec![1.0, 1.0, 1.0]);
+        optimiser.step(&cpu, &mut params, &vec![4.0, -0.01, 0.0].into(), 0.1, 1.0).expect("cpu");
         for (got, want) in params.iter().zip([0.99 - 0.1, 0.99 + 0.1, 0.99]) {
             assert!((got - want).abs() < 1e-6, "{params:?}");
         }
@@ -87,22 +87,23 @@ mod tests {
     #[test]
     fn resuming_gives_the_same_bits() {
         let cpu = Cpu::new();
-        let grads = |t: u64| vec![(t as f32).sin(), 0.3, -2.0 * t as f32];
+        let grads = |t: u64| Buffer::from(vec![(t as f32).sin(), 0.3, -2.0 * t as f32]);
         let mut whole = AdamW::new(&cpu, CONFIG, 3).expect("fits");
-        let mut params = vec![0.5, -1.0, 2.0];
+        let mut params = Buffer::from(vec![0.5, -1.0, 2.0]);
         let mut kept = None;
         for t in 0..6 {
             if t == 3 {
-                kept = Some((params.clone(), whole.m.clone(), whole.v.clone(), whole.step));
+                kept = Some(([&params, &whole.m, &whole.v].map(|b| b.to_vec()), whole.step));
             }
             whole.step(&cpu, &mut params, &grads(t), 0.01, 0.7).expect("cpu");
         }
-        let (mut again, m, v, step) = kept.expect("kept at 3");
+        let (kept, step) = kept.expect("kept at 3");
+        let [mut again, m, v] = kept.map(Buffer::from);
         let mut resumed = AdamW::<Cpu>::resume(CONFIG, m, v, step);
         for t in 3..6 {
             resumed.step(&cpu, &mut again, &grads(t), 0.01, 0.7).expect("cpu");
         }
-        assert_eq!(params, again);
-        assert_eq!((whole.m, whole.v), (resumed.m, resumed.v));
+        assert_eq!(*params, *again);
+        assert_eq!((&*whole.m, &*whole.v), (&*resumed.m, &*resumed.v));
     }
 }

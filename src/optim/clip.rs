@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn clips_only_what_is_too_long() {
         let cpu = Cpu::new();
-        let norm = global_norm(&cpu, &vec![3.0, -4.0]).expect("cpu");
+        let norm = global_norm(&cpu, &vec![3.0, -4.0].into()).expect("cpu");
         assert_eq!(norm, 5.0);
         assert!((clip_factor(5.0, 1.0) - 0.2).abs() < 1e-6);
         assert_eq!(clip_factor(0.5, 1.0), 1.0);

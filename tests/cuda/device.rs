@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use xp::ops::cuda::Cuda;
-use xp::ops::{Backend, Cpu, Precision, View, ViewMut};
+use xp::ops::{Backend, Buffer, Cpu, Precision, View, ViewMut};
 use xp::rng;
 
 #[cfg(feature = "cuda-emulator")]
@@ -55,6 +55,11 @@ pub fn noise(len: usize, name: &str, size: f32) -> Vec<f32> {
     out
 }
 
+/// Zeros for the CPU.
+pub fn zeros(len: usize) -> Buffer {
+    vec![0.0; len].into()
+}
+
 pub fn all<T>(buf: &T, len: usize) -> View<'_, T> {
     View::new(buf, 0, len)
 }
@@ -77,17 +82,17 @@ impl Pair {
     }
 
     /// Noise that both sides hold exactly as a matrix input.
-    pub fn matrix_noise(&self, len: usize, name: &str, size: f32) -> (Vec<f32>, Buf) {
+    pub fn matrix_noise(&self, len: usize, name: &str, size: f32) -> (Buffer, Buf) {
         let values = self.round(&noise(len, name, size));
         let buf = self.matrix(&values);
-        (values, buf)
+        (values.into(), buf)
     }
 
     /// Noise in f32.
-    pub fn wide_noise(&self, len: usize, name: &str, size: f32) -> (Vec<f32>, Buf) {
+    pub fn wide_noise(&self, len: usize, name: &str, size: f32) -> (Buffer, Buf) {
         let values = noise(len, name, size);
         let buf = self.cuda.upload(values.clone()).unwrap();
-        (values, buf)
+        (values.into(), buf)
     }
 
     pub fn matrix(&self, values: &[f32]) -> Buf {

@@ -1,11 +1,11 @@
 //! Every operator against the CPU's, which is held to f64 references and finite differences.
 
 use xp::ops::{
-    AdamWStep, AttentionShape, Backend, HeadShape, IGNORE, LinearShape, NormShape, View, ViewMut,
-    Write, rope_table,
+    AdamWStep, AttentionShape, Backend, Buffer, HeadShape, IGNORE, LinearShape, NormShape, View,
+    ViewMut, Write, rope_table,
 };
 
-use crate::device::{Pair, all, all_mut, both};
+use crate::device::{Pair, all, all_mut, both, zeros};
 
 #[test]
 fn linear() {
@@ -44,8 +44,7 @@ fn linear() {
             pair.check("dw", &pair.get(&got), &want, 1e-5, 0.01);
         }
         // Into a matrix input, as the projections are.
-        let (mut want, mut got) =
-            (vec![0.0; rows * outputs], pair.matrix(&vec![0.0; rows * outputs]));
+        let (mut want, mut got) = (zeros(rows * outputs), pair.matrix(&vec![0.0; rows * outputs]));
         let y = all_mut(&mut want, rows * outputs);
         cpu.linear(shape, all(&x, x.len()), all(&w, w.len()), y, Write::Set).unwrap();
         let y = all_mut(&mut got, rows * outputs);
@@ -62,7 +61,7 @@ fn rms_norm() {
             let (n, shape) = (rows * width, NormShape { rows, width, eps: 1e-6 });
             let (x, x_on) = pair.wide_noise(n, "x", size);
             let (gain, gain_on) = pair.wide_noise(width, "gain", 1.0);
-            let (mut want, mut want_rstd) = (vec![0.0; n], vec![0.0; rows]);
+            let (mut want, mut want_rstd) = (zeros(n), zeros(rows));
             let (y, rstd) = (all_mut(&mut want, n), all_mut(&mut want_rstd, rows));
             cpu.rms_norm(shape, all(&x, n), all(&gain, width), y, rstd).unwrap();
             let mut y_on = cuda.matrix(n, "y").unwrap();
@@ -79,7 +78,7 @@ fn rms_norm() {
                 let mut dy = dy_given.clone();
                 let (rstd, dy) = (all(&want_rstd, rows), all_mut(&mut dy, n));
                 let (to, dgain) = ((all_mut(&mut want, n), write), all_mut(&mut want_gain, width));
-                let (x, gain, none) = (all(&x, n), all(&gain, width), &mut Vec::new());
+                let (x, gain, none) = (all(&x, n), all(&gain, width), &mut zeros(0));
                 cpu.rms_norm_backward(shape, x, gain, rstd, dy, to, none, dgain).unwrap();
                 let (mut again, mut rounded) =
                     (pair.matrix(&dy_given), cuda.rounded(n, "dx").unwrap());
@@ -105,7 +104,7 @@ fn swiglu() {
             let Pair { cpu, cuda, .. } = pair;
             let n = rows * width;
             let (mut x, mut x_on) = pair.matrix_noise(2 * n, "x", size);
-            let (mut want, mut got) = (vec![0.0; n], cuda.matrix(n, "h").unwrap());
+            let (mut want, mut got) = (zeros(n), cuda.matrix(n, "h").unwrap());
             cpu.swiglu(rows, width, all(&x, 2 * n), all_mut(&mut want, n)).unwrap();
             cuda.swiglu(rows, width, all(&x_on, 2 * n), all_mut(&mut got, n)).unwrap();
             pair.check("h", &pair.get(&got), &want, 1e-5, 1.0);
@@ -148,10 +147,10 @@ fn attention() {
             let (mut qkv, mut qkv_on) = pair.matrix_noise(3 * n * width, "qkv", 1.0);
             // The device rounds q and k once they are rotated: the reference starts from there.
             rotate(shape, &mut qkv, &cos, &sin);
-            let mut rotated = pair.round(&qkv);
+            let mut rotated = Buffer::from(pair.round(&qkv));
             let plain = AttentionShape { rotary_dim: 0, ..shape };
-            let none = (&Vec::new(), &Vec::new());
-            let (mut out, mut lse) = (vec![0.0; n * width], vec![0.0; n * heads]);
+            let none = (&zeros(0), &zeros(0));
+            let (mut out, mut lse) = (zeros(n * width), zeros(n * heads));
             let (a, b) = (all_mut(&mut out, n * width), all_mut(&mut lse, n * heads));
             cpu.attention(plain, all_mut(&mut rotated, 3 * n * width), none, a, b).unwrap();
             let mut out_on = cuda.matrix(n * width, "out").unwrap();
@@ -165,8 +164,8 @@ fn attention() {
             pair.check(&format!("lse {what}"), &pair.get(&lse_on), &lse, 1e-5, 0.01);
 
             let (d_out, d_out_on) = pair.matrix_noise(n * width, "d_out", 1.0);
-            let out = pair.get(&out_on);
-            let mut want = vec![0.0; 3 * n * width];
+            let out = Buffer::from(pair.get(&out_on));
+            let mut want = zeros(3 * n * width);
             let (o, l, d) = (all(&out, out.len()), all(&lse, lse.len()), all(&d_out, out.len()));
             let to = all_mut(&mut want, 3 * n * width);
             cpu.attention_backward(plain, all(&rotated, qkv.len()), none, o, l, d, to).unwrap();
@@ -242,7 +241,7 @@ fn cross_entropy() {
             let (x_view, w_view) = (all(&x, x.len()), all(&w, w.len()));
             let (x_on, w_on) = (all(&x_on, x.len()), all(&w_on, w.len()));
 
-            let (mut want, mut got) = (vec![0.0; rows], cuda.zeros(rows, "losses").unwrap());
+            let (mut want, mut got) = (zeros(rows), cuda.zeros(rows, "losses").unwrap());
             cpu.cross_entropy(shape, x_view, w_view, &targets, all_mut(&mut want, rows)).unwrap();
             let to = all_mut(&mut got, rows);
             cuda.cross_entropy(shape, x_on, w_on, &targets_on, to).unwrap();
@@ -253,8 +252,7 @@ fn cross_entropy() {
             let of_f32 = 1e-5 + 3e-7 * of_logits;
             pair.check("losses", &pair.get(&got), &want, of_f32, 1.0 + of_logits);
 
-            let (mut want_dx, mut got_dx) =
-                (vec![0.0; x.len()], cuda.matrix(x.len(), "dx").unwrap());
+            let (mut want_dx, mut got_dx) = (zeros(x.len()), cuda.matrix(x.len(), "dx").unwrap());
             let (mut want_dw, mut got_dw) = pair.wide_noise(w.len(), "dw", 0.01);
             let (l, dx) = (all_mut(&mut want, rows), all_mut(&mut want_dx, x.len()));
             let dw = all_mut(&mut want_dw, w.len());
@@ -281,12 +279,12 @@ fn embedding() {
             let n = tokens.len() * width;
             let tokens_on = cuda.upload_tokens(&tokens).unwrap();
             let (table, table_on) = pair.wide_noise(vocab * width, "table", 1.0);
-            let (mut want, mut got) = (vec![0.0; n], cuda.zeros(n, "out").unwrap());
+            let (mut want, mut got) = (zeros(n), cuda.zeros(n, "out").unwrap());
             cpu.embedding(width, all(&table, vocab * width), &tokens, all_mut(&mut want, n))
                 .unwrap();
             let table_view = all(&table_on, vocab * width);
             cuda.embedding(width, table_view, &tokens_on, all_mut(&mut got, n)).unwrap();
-            assert_eq!(pair.get(&got), want);
+            assert_eq!(pair.get(&got), *want);
 
             let (dy, dy_on) = pair.wide_noise(n, "dy", 1.0);
             let (mut want, mut got) = pair.wide_noise(vocab * width, "dtable", 1.0);

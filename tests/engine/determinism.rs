@@ -1,7 +1,7 @@
 //! The same bits on any number of threads; instruction paths and granules agree as they should.
 
 use xp::model::{self, Config, Rope, Ropes, Transformer};
-use xp::ops::{Cpu, Error, Isa};
+use xp::ops::{Buffer, Cpu, Error, Isa};
 use xp::optim::{AdamW, AdamWConfig, clip_factor, global_norm};
 
 use crate::reference;
@@ -29,7 +29,7 @@ fn train(cpu: &Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
     pool.install(|| {
         let config = config();
-        let mut params = model::init(&config, 1);
+        let mut params = Buffer::from(model::init(&config, 1));
         let mut model = Transformer::new(cpu.clone(), &config, &ropes()).expect("a valid shape");
         let constants = AdamWConfig { betas: (0.9, 0.95), eps: 1e-8, weight_decay: 0.1 };
         let mut optimiser = AdamW::new(cpu, constants, params.len()).expect("memory");
@@ -38,7 +38,7 @@ fn train(cpu: &Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
         let tokens = reference::tokens(2 * rows * seq_len, config.vocab_size);
         let mut losses = Vec::new();
         for _ in 0..3 {
-            let mut grads = vec![0.0; params.len()];
+            let mut grads = Buffer::from(vec![0.0; params.len()]);
             let mut sum = 0.0;
             for granule in tokens.chunks(rows * seq_len) {
                 sum += model
@@ -49,7 +49,7 @@ fn train(cpu: &Cpu, threads: usize) -> (Vec<f64>, Vec<f32>) {
             let clip = clip_factor(global_norm(cpu, &grads).expect("cpu"), 1.0);
             optimiser.step(cpu, &mut params, &grads, 1e-2, clip).expect("cpu");
         }
-        (losses, params)
+        (losses, params.to_vec())
     })
 }
 
@@ -79,12 +79,12 @@ fn instruction_paths_agree_within_rounding() {
 #[test]
 fn a_used_workspace_leaves_no_trace() {
     let config = config();
-    let params = model::init(&config, 1);
+    let params = Buffer::from(model::init(&config, 1));
     let tokens = reference::tokens(4 * 60, config.vocab_size);
     let step = |model: &mut Transformer<Cpu>, tokens: &[u32], rows| {
-        let mut grads = vec![0.0; params.len()];
+        let mut grads = Buffer::from(vec![0.0; params.len()]);
         let loss = model.forward_backward(&params, tokens, rows, 1.0, &mut grads).expect("valid");
-        (loss, grads)
+        (loss, grads.to_vec())
     };
     let fresh = || Transformer::new(Cpu::new(), &config, &ropes()).expect("a valid shape");
     let want = step(&mut fresh(), &tokens[..2 * 31], 2);
@@ -99,9 +99,9 @@ fn a_used_workspace_leaves_no_trace() {
 #[test]
 fn mistakes_are_errors() {
     let config = config();
-    let params = model::init(&config, 1);
+    let params = Buffer::from(model::init(&config, 1));
     let mut model = Transformer::new(Cpu::new(), &config, &ropes()).expect("a valid shape");
-    let mut grads = vec![0.0; params.len()];
+    let mut grads = Buffer::from(vec![0.0; params.len()]);
     let mut tokens = vec![0u32; 20];
     for (count, rows) in [(20, 0), (20, 3), (20, 20), (0, 1), (1, 1)] {
         let error = model.forward_backward(&params, &tokens[..count], rows, 1.0, &mut grads);

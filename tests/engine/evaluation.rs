@@ -1,7 +1,7 @@
 //! Evaluation against the training forward pass.
 
 use xp::model::{self, Config, Transformer};
-use xp::ops::{Cpu, Isa};
+use xp::ops::{Buffer, Cpu, Isa};
 
 use crate::reference;
 
@@ -18,7 +18,7 @@ fn a_row_evaluates_to_its_training_loss_and_a_prefix_to_a_prefix() {
         init_std: 0.1,
         tie_embeddings: false,
     };
-    let params = model::init(&config, 9);
+    let params = Buffer::from(model::init(&config, 9));
     // Longer than an evaluation chunk, and no multiple of anything.
     let tokens = reference::tokens(2309, config.vocab_size);
     for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
@@ -28,7 +28,7 @@ fn a_row_evaluates_to_its_training_loss_and_a_prefix_to_a_prefix() {
         let losses = model.losses(&params, &tokens).expect("valid tokens");
         assert_eq!(losses.len(), tokens.len() - 1);
         let sum: f64 = losses.iter().map(|&loss| f64::from(loss)).sum();
-        let mut grads = vec![0.0; params.len()];
+        let mut grads = Buffer::from(vec![0.0; params.len()]);
         let trained =
             model.forward_backward(&params, &tokens, 1, 1.0, &mut grads).expect("valid tokens");
         assert_eq!(sum, trained, "{isa}: the same bits");

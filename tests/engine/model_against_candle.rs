@@ -2,7 +2,7 @@
 
 use candle_core::Result;
 use xp::model::{self, Config, Ropes, Transformer};
-use xp::ops::{Cpu, Isa};
+use xp::ops::{Buffer, Cpu, Isa};
 
 use crate::reference::{self, relative_error};
 
@@ -41,7 +41,7 @@ fn cases() -> Vec<(Config, Ropes, usize, usize)> {
 #[test]
 fn loss_and_every_gradient_match() -> Result<()> {
     for (config, ropes, rows, seq_len) in cases() {
-        let mut params = model::init(&config, 42);
+        let mut params = Buffer::from(model::init(&config, 42));
         // Gains away from 1, or a gradient that forgets them would pass.
         let noise = reference::noise(params.len(), "gains");
         for tensor in model::Layout::new(&config).tensors.iter().filter(|t| t.is_gain()) {
@@ -60,7 +60,7 @@ fn loss_and_every_gradient_match() -> Result<()> {
         for isa in Isa::ALL.into_iter().filter(|isa| isa.is_available()) {
             let cpu = Cpu::with_isa(isa).expect("available");
             let mut model = Transformer::new(cpu, &config, &ropes).expect("a valid shape");
-            let mut grads = vec![0.0; params.len()];
+            let mut grads = Buffer::from(vec![0.0; params.len()]);
             // Twice: gradients are added to what is there.
             for pass in 1..=2 {
                 let got = model
@@ -87,7 +87,7 @@ fn loss_and_every_gradient_match() -> Result<()> {
 #[test]
 fn evaluation_losses_match_position_by_position() -> Result<()> {
     for (config, ropes, _, seq_len) in cases() {
-        let params = model::init(&config, 7);
+        let params = Buffer::from(model::init(&config, 7));
         let tokens = reference::tokens(seq_len, config.vocab_size);
         let vars = reference::variables(&config, &params)?;
         let want = reference::values(&reference::losses(&config, &ropes, &vars, &tokens, 1)?)?;
@@ -102,7 +102,7 @@ fn evaluation_losses_match_position_by_position() -> Result<()> {
 #[test]
 fn other_frequencies_take_effect_and_the_former_give_the_former_bits() {
     let (config, ropes, ..) = cases().pop().expect("a list");
-    let params = model::init(&config, 7);
+    let params = Buffer::from(model::init(&config, 7));
     let tokens = reference::tokens(50, config.vocab_size);
     let mut model = Transformer::new(Cpu::new(), &config, &ropes).expect("a valid shape");
     let mut losses = |ropes: &Ropes| {

@@ -3,11 +3,11 @@
 
 use candle_core::{Result, Var};
 use xp::ops::{
-    AttentionShape, Backend, Cpu, HeadShape, Isa, LinearShape, NormShape, View, ViewMut, Write,
-    rope_table,
+    AttentionShape, Backend, Buffer, Cpu, HeadShape, Isa, LinearShape, NormShape, View, ViewMut,
+    Write, rope_table,
 };
 
-use crate::reference::{self, noise, relative_error, tensor, values};
+use crate::reference::{self, relative_error, tensor, values};
 
 fn cpus() -> Vec<Cpu> {
     Isa::ALL.into_iter().filter_map(|isa| Cpu::with_isa(isa).ok()).collect()
@@ -17,11 +17,19 @@ fn var(data: &[f32], shape: &[usize]) -> Result<Var> {
     Var::from_tensor(&tensor(data, shape)?)
 }
 
-fn view(buf: &Vec<f32>) -> View<'_, Vec<f32>> {
+fn noise(count: usize, name: &str) -> Buffer {
+    reference::noise(count, name).into()
+}
+
+fn filled(count: usize, value: f32) -> Buffer {
+    vec![value; count].into()
+}
+
+fn view(buf: &Buffer) -> View<'_, Buffer> {
     View::new(buf, 0, buf.len())
 }
 
-fn view_mut(buf: &mut Vec<f32>) -> ViewMut<'_, Vec<f32>> {
+fn view_mut(buf: &mut Buffer) -> ViewMut<'_, Buffer> {
     let len = buf.len();
     ViewMut::new(buf, 0, len)
 }
@@ -50,14 +58,15 @@ fn attention() -> Result<()> {
         let want_out = values(&out)?;
         let shape = AttentionShape { rows, seq_len, heads, head_dim, rotary_dim };
         let (cos, sin) = rope_table(&rope.inv_freq, rope.attention_scale, seq_len);
+        let (cos, sin) = (Buffer::from(cos), Buffer::from(sin));
         for cpu in cpus() {
-            let (mut out, mut lse) = (vec![0.0; tokens * a], vec![0.0; tokens * heads]);
+            let (mut out, mut lse) = (filled(tokens * a, 0.0), filled(tokens * heads, 0.0));
             let rope = (&cos, &sin);
             let outputs = (view_mut(&mut out), view_mut(&mut lse));
             cpu.attention(shape, view_mut(&mut qkv), rope, outputs.0, outputs.1).expect("cpu");
             let error = relative_error(&out, &want_out);
             assert!(error < 1e-5, "out {error:e}");
-            let mut got = vec![f32::NAN; qkv.len()];
+            let mut got = filled(qkv.len(), f32::NAN);
             let (saved, d_out) = ((view(&qkv), view(&out), view(&lse)), view(&d_out));
             cpu.attention_backward(
                 shape,
@@ -88,8 +97,8 @@ fn head_and_cross_entropy() -> Result<()> {
     let want = |v: &Var| values(store.get(v).expect("a variable"));
     for cpu in cpus() {
         let shape = HeadShape { rows, width, vocab_size };
-        let (mut got, mut dx) = (vec![0.0; rows], vec![f32::NAN; x.len()]);
-        let mut dw = vec![0.0; w.len()];
+        let (mut got, mut dx) = (filled(rows, 0.0), filled(x.len(), f32::NAN));
+        let mut dw = filled(w.len(), 0.0);
         cpu.cross_entropy_backward(
             shape,
             view(&x),
@@ -129,11 +138,12 @@ fn linear_norm_and_swiglu() -> Result<()> {
     for cpu in cpus() {
         let norm = NormShape { rows, width, eps: 1e-5 };
         let linear = LinearShape { rows, inputs: width, outputs: 2 * inner };
-        let (mut y, mut rstd) = (vec![0.0; x.len()], vec![0.0; rows]);
-        let mut gate_up = vec![0.0; rows * 2 * inner];
-        let mut got_h = vec![0.0; rows * inner];
-        let (mut dw, mut dy, mut dx) = (vec![0.0; w.len()], vec![0.0; x.len()], vec![0.0; x.len()]);
-        let mut d_gain = vec![0.0; width];
+        let (mut y, mut rstd) = (filled(x.len(), 0.0), filled(rows, 0.0));
+        let mut gate_up = filled(rows * 2 * inner, 0.0);
+        let mut got_h = filled(rows * inner, 0.0);
+        let (mut dw, mut dy, mut dx) =
+            (filled(w.len(), 0.0), filled(x.len(), 0.0), filled(x.len(), 0.0));
+        let mut d_gain = filled(width, 0.0);
         let mut run = || -> std::result::Result<(), xp::ops::Error> {
             cpu.rms_norm(norm, view(&x), view(&gain), view_mut(&mut y), view_mut(&mut rstd))?;
             cpu.linear(linear, view(&y), view(&w), view_mut(&mut gate_up), Write::Set)?;
@@ -147,7 +157,7 @@ fn linear_norm_and_swiglu() -> Result<()> {
             let out = (view_mut(&mut dx), view_mut(&mut d_gain));
             let (x, gain, rstd, dy) = (view(&x), view(&gain), view(&rstd), view_mut(&mut dy));
             let dx = (out.0, Write::Set);
-            cpu.rms_norm_backward(norm, x, gain, rstd, dy, dx, &mut Vec::new(), out.1)
+            cpu.rms_norm_backward(norm, x, gain, rstd, dy, dx, &mut filled(0, 0.0), out.1)
         };
         run().expect("cpu");
         for (what, got, want) in [
