@@ -39,13 +39,6 @@ impl Buffer {
         Ok(Self { memory, used: start..start + len })
     }
 
-    /// `len` zeros that the system need not provide before they are touched.
-    pub(crate) fn fresh(len: usize) -> Self {
-        let memory = vec![0.0; len + LINE - 1];
-        let start = memory.as_ptr().align_offset(LINE * size_of::<f32>());
-        Self { memory, used: start..start + len }
-    }
-
     /// How many values it could hold where it stands.
     pub(crate) fn capacity(&self) -> usize {
         self.memory.len() - self.used.start

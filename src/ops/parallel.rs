@@ -23,7 +23,9 @@ impl Pool {
             .map(|(i, _)| i);
         let kept = fit.map(|i| free.swap_remove(i));
         drop(free);
-        let mut buf = kept.unwrap_or_else(|| Buffer::fresh(len));
+        let mut buf = kept.unwrap_or_else(|| {
+            Buffer::zeros(len, "scratch").unwrap_or_else(|error| panic!("{error}"))
+        });
         buf.set_len(len);
         Scratch { pool: self, buf }
     }
