@@ -210,7 +210,7 @@ mod x86 {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use super::{Tile, Write};
+    use super::{Tile, Write, prefetch};
     use std::arch::aarch64::{
         float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32,
     };
