@@ -5,7 +5,7 @@ use std::ops::{Deref, DerefMut, Range};
 use super::Error;
 
 /// Values of a cache line (64 bytes).
-const LINE: usize = 16;
+pub(super) const LINE: usize = 16;
 /// Bytes from which large pages are asked for: below it a page of 2 MiB would mostly hold nothing.
 #[cfg(target_os = "linux")]
 const LARGE: usize = 4 << 20;

@@ -1,13 +1,12 @@
 //! Packing: rows of a matrix along k into the panels that the micro-kernels read.
 
+use super::super::buffer::LINE;
 use super::super::isa::simd_kernel;
 use super::super::tile::prefetch;
 use super::Matrix;
 
 /// Steps of k that are fetched ahead of the one packed.
 const AHEAD: usize = 8;
-/// Values of a cache line.
-const LINE: usize = 16;
 
 simd_kernel! {
     /// `out[i / width][p][i % width] = matrix[first + i][k0 + p]`, zero where a panel has rows that the
