@@ -80,7 +80,8 @@ impl<'a> Matrix<'a> {
 #[must_use]
 pub fn gemm_scratch(largest: usize, threads: usize) -> u64 {
     let own = largest.min(TASK_ROWS.max(TASK_COLS)) * K_BLOCK;
-    (largest.min(SHARED) * K_BLOCK) as u64 + (own as u64).saturating_mul(threads as u64)
+    let shared = (largest.min(SHARED) * K_BLOCK).max(DEEP);
+    shared as u64 + (own as u64).saturating_mul(threads as u64)
 }
 
 /// C\[m, n\] = A\[m, k\] B\[k, n\], or C += A B; C is dense and row-major.
