@@ -31,7 +31,7 @@ COPY src ./src
 COPY tests/bench ./tests/bench
 COPY tests/reference/logits.rs ./tests/reference/
 # The compute capabilities to compile for; fewer build faster.
-ARG XP_CUDA_ARCHITECTURES=80,86,89,90
+ARG XP_CUDA_ARCHITECTURES=80,86,89,90,90a
 ENV CUDA_HOME=/usr/local/cuda
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
     cargo build --release --locked --features cuda --bin xp \

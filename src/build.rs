@@ -59,8 +59,11 @@ mod device {
     use std::process::Command;
     use std::{env, fs, thread};
 
-    /// Machine code for these, and PTX of the first, which a driver compiles for anything newer.
-    const ARCHITECTURES: [&str; 4] = ["80", "86", "89", "90"];
+    /// Machine code for these, and PTX of the first, which a driver compiles for anything newer. "90a" is
+    /// 9.0 with the instructions that it shares with nothing newer, for the kernels written with them.
+    const ARCHITECTURES: [&str; 5] = ["80", "86", "89", "90", "90a"];
+    /// Such kernels.
+    const HOPPER: &str = "attention_hopper";
     const HELP: &str = "the feature `cuda` needs nvcc of CUDA 12 or 13: install the CUDA toolkit \
                         (or run tests/gpu/toolkit.sh, which fetches a small one), and name its \
                         folder in CUDA_HOME";
@@ -74,39 +77,55 @@ mod device {
         let nvcc = nvcc();
         let version = version(&nvcc);
         let chosen = env::var("XP_CUDA_ARCHITECTURES").unwrap_or_else(|_| ARCHITECTURES.join(","));
-        let architectures: Vec<&str> = chosen.split(',').collect();
+        let chosen: Vec<&str> = chosen.split(',').collect();
+        let hopper: Vec<&str> = chosen.iter().copied().filter(|arch| *arch == "90a").collect();
+        let mut plain: Vec<&str> = Vec::new();
+        for arch in chosen.iter().map(|arch| arch.trim_end_matches('a')) {
+            if !plain.contains(&arch) {
+                plain.push(arch);
+            }
+        }
         let compile = |source: &Path| {
             let fatbin = out.join(source.with_extension("fatbin").file_name().expect("a file"));
             let mut command = Command::new(&nvcc);
             command.args(["-fatbin", "-O3", "-std=c++17", "-Werror=all-warnings"]);
-            for arch in &architectures {
+            let of_hopper = source.file_stem().is_some_and(|stem| stem == HOPPER);
+            for arch in if of_hopper { &hopper } else { &plain } {
                 command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
             }
-            let ptx = architectures[0];
-            command.arg(format!("-gencode=arch=compute_{ptx},code=compute_{ptx}"));
+            if !of_hopper {
+                let ptx = plain[0];
+                command.arg(format!("-gencode=arch=compute_{ptx},code=compute_{ptx}"));
+            }
             let status = command.arg("-o").arg(&fatbin).arg(source).status();
             assert!(status.is_ok_and(|s| s.success()), "{command:?} failed");
-            fatbin
+            (of_hopper, fatbin)
         };
         // The files are independent, and one of them takes as long as all others.
-        let fatbins: Vec<PathBuf> = thread::scope(|scope| {
+        let fatbins: Vec<(bool, PathBuf)> = thread::scope(|scope| {
             let tasks: Vec<_> = super::sources()
                 .into_iter()
+                .filter(|source| !hopper.is_empty() || !source.ends_with(format!("{HOPPER}.cu")))
                 .map(|source| scope.spawn(move || compile(&source)))
                 .collect();
             tasks.into_iter().map(|task| task.join().expect("nvcc ran")).collect()
         });
-        let mut list = String::from(
-            "/// The kernels of each source file.\npub(super) static IMAGES: &[&Aligned<[u8]>] = &[\n",
-        );
-        for fatbin in fatbins {
-            let path = fatbin.to_str().expect("a build folder with a UTF-8 name");
-            writeln!(list, "    &Aligned(*include_bytes!({path:?})),").expect("a string grows");
+        let mut list = String::new();
+        for (doc, name, of_hopper) in [
+            ("The kernels of each source file.", "IMAGES", false),
+            ("Those that run on compute capability 9.0 and nothing else.", "HOPPER_IMAGES", true),
+        ] {
+            writeln!(list, "/// {doc}\npub(super) static {name}: &[&Aligned<[u8]>] = &[")
+                .expect("a string grows");
+            for (_, fatbin) in fatbins.iter().filter(|(hopper, _)| *hopper == of_hopper) {
+                let path = fatbin.to_str().expect("a build folder with a UTF-8 name");
+                writeln!(list, "    &Aligned(*include_bytes!({path:?})),").expect("a string grows");
+            }
+            list.push_str("];\n");
         }
-        list.push_str("];\n");
         fs::write(out.join("kernels.rs"), list).expect("OUT_DIR can be written");
         println!("cargo::rustc-env=XP_NVCC_VERSION={version}");
-        println!("cargo::rustc-env=XP_CUDA_ARCHITECTURES={}", architectures.join(","));
+        println!("cargo::rustc-env=XP_CUDA_ARCHITECTURES={}", chosen.join(","));
     }
 
     fn nvcc() -> PathBuf {

@@ -13,21 +13,20 @@ pub type Device = xp::ops::cuda::Gpu;
 
 pub type Buf = <Cuda<Device> as Backend>::Buf;
 
-/// The device, or a line that says why there is none.
+/// The devices: an emulator without and one with the instructions of Hopper.
 #[cfg(feature = "cuda-emulator")]
-#[expect(clippy::unnecessary_wraps, reason = "a GPU may be missing, an emulator never is")]
-pub fn device() -> Option<Arc<Device>> {
-    Some(Arc::new(Device::default()))
+fn devices() -> Vec<Device> {
+    vec![Device::default(), Device::default().with_warpgroups()]
 }
 
 /// The device, or a line that says why there is none.
 #[cfg(not(feature = "cuda-emulator"))]
-pub fn device() -> Option<Arc<Device>> {
+fn devices() -> Vec<Device> {
     match Device::open(0) {
-        Ok(gpu) => Some(Arc::new(gpu)),
+        Ok(gpu) => vec![gpu],
         Err(error) => {
             println!("skipped: {error}");
-            None
+            Vec::new()
         }
     }
 }
@@ -41,10 +40,21 @@ pub struct Pair {
 
 /// Runs `test` in both precisions.
 pub fn both(test: impl Fn(&Pair)) {
-    let Some(device) = device() else { return };
-    for precision in [Precision::F32, Precision::Bf16] {
-        let cuda = Cuda::new(Arc::clone(&device), precision);
-        test(&Pair { cpu: Cpu::new(), cuda, precision });
+    run(devices().into_iter().take(1), &test, &[Precision::F32, Precision::Bf16]);
+}
+
+/// The same, and in bf16 also with other devices' kernels, where they are others.
+pub fn all_kernels(test: impl Fn(&Pair)) {
+    both(&test);
+    run(devices().into_iter().skip(1), &test, &[Precision::Bf16]);
+}
+
+fn run(devices: impl Iterator<Item = Device>, test: impl Fn(&Pair), precisions: &[Precision]) {
+    for device in devices.map(Arc::new) {
+        for &precision in precisions {
+            let cuda = Cuda::new(Arc::clone(&device), precision);
+            test(&Pair { cpu: Cpu::new(), cuda, precision });
+        }
     }
 }
 
@@ -111,16 +121,29 @@ impl Pair {
     /// Every |got - want| within a tolerance times (|want| + root mean square of `want`):
     /// `f32` of f32 matrix inputs, else `bf16` units in the last place of bf16 (2^-8).
     pub fn check(&self, what: &str, got: &[f32], want: &[f32], f32: f64, bf16: f64) {
-        assert_eq!(got.len(), want.len(), "{what}");
+        let squares = want.iter().map(|&w| f64::from(w).powi(2));
+        let scale = (squares.sum::<f64>() / want.len().max(1) as f64).sqrt();
+        let sizes: Vec<f64> = want.iter().map(|&w| f64::from(w.abs()) + scale).collect();
+        self.check_sized(what, got, (want, &sizes), f32, bf16);
+    }
+
+    /// The same with the size of what is rounded given for each value.
+    pub fn check_sized(
+        &self,
+        what: &str,
+        got: &[f32],
+        (want, sizes): (&[f32], &[f64]),
+        f32: f64,
+        bf16: f64,
+    ) {
+        assert!(got.len() == want.len() && sizes.len() == want.len(), "{what}");
         let tolerance = match self.precision {
             Precision::F32 => f32,
             Precision::Bf16 => bf16 / 256.0,
         };
-        let squares = want.iter().map(|&w| f64::from(w).powi(2));
-        let scale = (squares.sum::<f64>() / want.len().max(1) as f64).sqrt();
-        for (i, (&g, &w)) in got.iter().zip(want).enumerate() {
+        for (i, ((&g, &w), size)) in got.iter().zip(want).zip(sizes).enumerate() {
             let error = (f64::from(g) - f64::from(w)).abs();
-            let bound = tolerance * (f64::from(w.abs()) + scale) + 1e-12;
+            let bound = tolerance * size + 1e-12;
             assert!(
                 error <= bound,
                 "{what}[{i}] in {:?}: {g} instead of {w} (bound {bound:e})",

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use xp::ops::cuda::Cuda;
 use xp::ops::{AdamWStep, AttentionShape, Backend, HeadShape, NormShape, Write, rope_table};
 
-use crate::device::{Buf, Device, Pair, all, all_mut, both};
+use crate::device::{Buf, Device, Pair, all, all_kernels, all_mut, both};
 
 const RUNS: usize = 30;
 /// Rows, or positions: a device has the time for shapes that fill it.
@@ -32,7 +32,7 @@ fn copied(cuda: &Cuda<Device>, values: &Buf, len: usize) -> Buf {
 
 #[test]
 fn attention() {
-    both(|pair| {
+    all_kernels(|pair| {
         for head_dim in [32, 64, 96, 128] {
             let cuda = &pair.cuda;
             // At least three tiles of keys: the memory of the first is used again.

@@ -9,14 +9,6 @@ use crate::ops::{AttentionShape, Error, Precision};
 /// Head dimensions that kernels are compiled for; others are padded to the next.
 const PADDED: [usize; 4] = [32, 64, 96, 128];
 
-/// Queries or keys of one block.
-fn tile(precision: Precision) -> usize {
-    match precision {
-        Precision::F32 => 32,
-        Precision::Bf16 => 64,
-    }
-}
-
 /// The head dimension that kernels are compiled for, if there is one for `head_dim`.
 ///
 /// # Errors
@@ -40,19 +32,45 @@ fn argument(shape: AttentionShape) -> Argument {
     Argument::members([a, b, c, d, shape.softmax_scale().to_ne_bytes()])
 }
 
-/// Shared memory of the kernels, in bytes: forward, dk and dv, dq.
-fn shared(d: usize, precision: Precision) -> [usize; 3] {
-    let tile = tile(precision);
-    match precision {
-        Precision::F32 => {
-            let (rows, square) = (tile * (d + 1), tile * (tile + 1));
-            [3 * rows + square, 4 * rows + 2 * square + 2 * tile, 4 * rows + square].map(|n| 4 * n)
-        }
-        Precision::Bf16 => {
-            let (rows, stages) = (2 * tile * (d + 8), if d > 96 { 1 } else { 2 });
-            let backward = 2 * rows + stages * 2 * rows;
-            [5 * rows, backward + stages * 2 * 4 * tile, backward]
-        }
+/// The kernels of a precision and padded head dimension: how they are named, and launched.
+#[derive(Clone, Copy)]
+struct Kernels {
+    /// What their names have in the precision's place.
+    family: &'static str,
+    /// The padded head dimension.
+    d: usize,
+    /// Queries or keys of one tile.
+    tile: usize,
+    /// Tiles of queries that a block of the forward pass takes, each with 128 threads of its own.
+    tiles: usize,
+    /// Shared memory in bytes: forward, dk and dv, dq.
+    shared: [usize; 3],
+}
+
+impl Kernels {
+    /// Those for heads of `head_dim` channels on this device.
+    fn choose<D: Driver>(cuda: &Cuda<D>, head_dim: usize) -> Result<Self, Error> {
+        let precision = cuda.precision;
+        let (d, family) = (padded(head_dim, precision)?, precision.suffix());
+        Ok(match precision {
+            Precision::F32 => {
+                let tile = 32;
+                let (rows, square) = (tile * (d + 1), tile * (tile + 1));
+                let values =
+                    [3 * rows + square, 4 * rows + 2 * square + 2 * tile, 4 * rows + square];
+                Self { family, d, tile, tiles: 1, shared: values.map(|n| 4 * n) }
+            }
+            Precision::Bf16 => {
+                let (tile, hopper) = (64, d % 64 == 0 && cuda.driver.warpgroups());
+                // Rows are padded there, swizzled here.
+                let rows = 2 * tile * if hopper { d } else { d + 8 };
+                let stages = if d > 96 && !hopper { 1 } else { 2 };
+                let backward = 2 * rows + stages * 2 * rows;
+                let (family, tiles) = if hopper { ("hopper", 2) } else { (family, 1) };
+                let shared = [(tiles + 4) * rows, backward + stages * 2 * 4 * tile, backward];
+                Self { family, d, tile, tiles, shared }
+            }
+        })
     }
 }
 
@@ -94,15 +112,14 @@ pub(super) fn forward<D: Driver>(
     lse: &ViewMut<'_, Buf<D>>,
 ) -> Result<(), Error> {
     let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
-    let (n, precision) = (rows * seq_len, cuda.precision);
-    let width = heads * head_dim;
+    let (n, width) = (rows * seq_len, heads * head_dim);
     assert!(qkv.len == 3 * n * width && out.len == n * width && lse.len == n * heads);
-    let d = padded(head_dim, precision)?;
+    let Kernels { family, d, tile, tiles, shared } = Kernels::choose(cuda, head_dim)?;
     rotate(cuda, shape, qkv, rope)?;
     let arguments = [argument(shape), qkv.at().into(), out.at().into(), lse.at().into()];
-    let grid = [seq_len.div_ceil(tile(precision)), heads, rows];
-    let kernel = format!("attention_{}_{d}", precision.suffix());
-    cuda.launch(&kernel, grid, (128, shared(d, precision)[0]), &arguments)
+    let grid = [seq_len.div_ceil(tiles * tile), heads, rows];
+    let kernel = format!("attention_{family}_{d}");
+    cuda.launch(&kernel, grid, (tiles * 128, shared[0]), &arguments)
 }
 
 pub(super) fn backward<D: Driver>(
@@ -115,16 +132,14 @@ pub(super) fn backward<D: Driver>(
     d_qkv: &ViewMut<'_, Buf<D>>,
 ) -> Result<(), Error> {
     let AttentionShape { rows, seq_len, heads, head_dim, .. } = shape;
-    let (n, precision) = (rows * seq_len, cuda.precision);
-    let width = heads * head_dim;
+    let (n, width) = (rows * seq_len, heads * head_dim);
     assert!(qkv.len == 3 * n * width && d_qkv.len == 3 * n * width);
     assert!(out.len == n * width && d_out.len == n * width && lse.len == n * heads);
-    let d = padded(head_dim, precision)?;
+    let Kernels { family, d, tile, shared, .. } = Kernels::choose(cuda, head_dim)?;
     let delta = cuda.scratch("sums of out times its gradient", 4 * n * heads)?;
-    let suffix = precision.suffix();
     let of_shape = argument(shape);
     let arguments = [of_shape, out.at().into(), d_out.at().into(), delta.into(), long(n * heads)];
-    let kernel = format!("attention_delta_{suffix}");
+    let kernel = format!("attention_delta_{}", cuda.precision.suffix());
     cuda.launch(&kernel, [(n * heads).div_ceil(4), 1, 1], (128, 0), &arguments)?;
 
     let (cos, sin) = (rope.0.memory.at, rope.1.memory.at);
@@ -138,10 +153,9 @@ pub(super) fn backward<D: Driver>(
         sin.into(),
         d_qkv.at().into(),
     ];
-    let grid = [seq_len.div_ceil(tile(precision)), heads, rows];
-    let [_, of_kv, of_q] = shared(d, precision);
-    let kernel = format!("attention_backward_kv_{suffix}_{d}");
-    cuda.launch(&kernel, grid, (128, of_kv), &arguments)?;
-    let kernel = format!("attention_backward_q_{suffix}_{d}");
-    cuda.launch(&kernel, grid, (128, of_q), &arguments)
+    let grid = [seq_len.div_ceil(tile), heads, rows];
+    let kernel = format!("attention_backward_kv_{family}_{d}");
+    cuda.launch(&kernel, grid, (128, shared[1]), &arguments)?;
+    let kernel = format!("attention_backward_q_{family}_{d}");
+    cuda.launch(&kernel, grid, (128, shared[2]), &arguments)
 }

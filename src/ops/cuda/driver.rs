@@ -127,6 +127,10 @@ pub trait Driver: Send + Sync + 'static {
     /// Bytes of shared memory of a multiprocessor, for all blocks that it runs at a time.
     fn shared_memory(&self) -> usize;
 
+    /// Whether it has, and was given kernels for, the matrix instructions of warpgroups (compute
+    /// capability 9.0).
+    fn warpgroups(&self) -> bool;
+
     /// Free and total bytes.
     fn memory(&self) -> Result<DeviceMemory, Error>;
 

@@ -73,6 +73,7 @@ pub struct Emulator {
     sizes: Mutex<HashMap<u64, usize>>,
     order: AtomicU64,
     shared_memory: usize,
+    warpgroups: bool,
 }
 
 /// The memory of the device, for all its queues.
@@ -98,7 +99,8 @@ impl Emulator {
 
     fn with(memory: Arc<Usage>, seed: u64) -> Self {
         let shared_memory = MULTIPROCESSOR_SHARED;
-        Self { memory, sizes: Mutex::default(), order: AtomicU64::new(seed), shared_memory }
+        let (sizes, order) = (Mutex::default(), AtomicU64::new(seed));
+        Self { memory, sizes, order, shared_memory, warpgroups: false }
     }
 
     /// The same with multiprocessors of `bytes` bytes of shared memory, not those of compute
@@ -106,6 +108,13 @@ impl Emulator {
     #[must_use]
     pub fn with_shared_memory(mut self, bytes: usize) -> Self {
         self.shared_memory = bytes;
+        self
+    }
+
+    /// The same with the matrix instructions of compute capability 9.0.
+    #[must_use]
+    pub fn with_warpgroups(mut self) -> Self {
+        self.warpgroups = true;
         self
     }
 
@@ -186,12 +195,17 @@ impl Driver for Emulator {
     }
 
     fn apart(&self) -> Result<Self, Error> {
-        let apart = Self::with(Arc::clone(&self.memory), self.order.load(Ordering::Relaxed));
-        Ok(apart.with_shared_memory(self.shared_memory))
+        let mut apart = Self::with(Arc::clone(&self.memory), self.order.load(Ordering::Relaxed));
+        (apart.shared_memory, apart.warpgroups) = (self.shared_memory, self.warpgroups);
+        Ok(apart)
     }
 
     fn shared_memory(&self) -> usize {
         self.shared_memory
+    }
+
+    fn warpgroups(&self) -> bool {
+        self.warpgroups
     }
 
     fn memory(&self) -> Result<DeviceMemory, Error> {
@@ -294,7 +308,11 @@ impl Driver for Emulator {
             self.run_block(block, threads as usize);
             // SAFETY: its coroutines have ended.
             let intact = unsafe { xp_emulator_free(block) };
-            assert!(intact, "{name} writes behind its {shared} bytes of shared memory");
+            assert!(
+                intact,
+                "{name} writes behind its {shared} bytes of shared memory, or its warpgroups \
+                 do not keep in step"
+            );
         }
         Ok(())
     }

@@ -23,7 +23,7 @@ include!(concat!(env!("OUT_DIR"), "/kernels.rs"));
 /// What `nvcc` the kernels were compiled by.
 pub const NVCC_VERSION: &str = env!("XP_NVCC_VERSION");
 /// Compute capabilities (major and minor digit) that have machine code of their own; others run
-/// what the driver makes of PTX.
+/// what the driver makes of PTX. "90a" stands for kernels of 9.0 and nothing else.
 pub const ARCHITECTURES: &str = env!("XP_CUDA_ARCHITECTURES");
 
 /// Folders where cuBLAS is looked for before the system's: those of a Python wheel, say.
@@ -50,6 +50,8 @@ struct Device {
     functions: Mutex<HashMap<String, (sys::CUfunction, u32)>>,
     /// Shared memory of a multiprocessor.
     shared_memory: usize,
+    /// Whether the kernels of compute capability 9.0 and nothing else are loaded.
+    hopper: bool,
     class: String,
 }
 
@@ -182,17 +184,20 @@ impl Gpu {
             )));
         };
         let capability = gpu.compute_capability.replace('.', "");
-        let compiled = ARCHITECTURES.split(',').any(|arch| arch == capability);
+        let compiled =
+            ARCHITECTURES.split(',').any(|arch| arch.trim_end_matches('a') == capability);
         let by_driver = match driver_version() {
             Some(version) if !compiled => format!(", compiled by driver {version}"),
             _ => String::new(),
         };
+        let hopper = capability == "90" && !HOPPER_IMAGES.is_empty();
         let class = format!(
-            "cuda sm_{capability}, {} multiprocessors, cuBLAS {blas_version}, kernels of nvcc \
+            "cuda sm_{capability}{}, {} multiprocessors, cuBLAS {blas_version}, kernels of nvcc \
              {NVCC_VERSION}{by_driver}",
+            if hopper { "a" } else { "" },
             gpu.multiprocessors
         );
-        let device = Device::open(ordinal, class)?;
+        let device = Device::open(ordinal, hopper, class)?;
         Self::with(Arc::new(device))
     }
 
@@ -249,7 +254,7 @@ impl Drop for Gpu {
 }
 
 impl Device {
-    fn open(ordinal: usize, class: String) -> Result<Self, Error> {
+    fn open(ordinal: usize, hopper: bool, class: String) -> Result<Self, Error> {
         let open = |error| failed("the GPU could not be opened", error);
         let context = CudaContext::new(ordinal).map_err(open)?;
         let device = cuda::device::get(ordinal as c_int).map_err(open)?;
@@ -270,16 +275,27 @@ impl Device {
             // SAFETY: a whole fatbin, on 16 bytes.
             unsafe { cuda::module::load_data(image.0.as_ptr().cast()) }
         };
-        let modules = IMAGES.iter().map(load).collect::<Result<_, _>>().map_err(|error| {
-            failed(
-                &format!(
-                    "the driver does not load the kernels (compiled by nvcc {NVCC_VERSION}; a \
+        let of_hopper = if hopper { HOPPER_IMAGES } else { &[] };
+        let modules = IMAGES.iter().chain(of_hopper).map(load).collect::<Result<_, _>>().map_err(
+            |error| {
+                failed(
+                    &format!(
+                        "the driver does not load the kernels (compiled by nvcc {NVCC_VERSION}; a \
                      driver that carries this CUDA is needed, or a build with an older nvcc)"
-                ),
-                error,
-            )
-        })?;
-        Ok(Self { context, pool, modules, functions: Mutex::default(), shared_memory, class })
+                    ),
+                    error,
+                )
+            },
+        )?;
+        Ok(Self {
+            context,
+            pool,
+            modules,
+            functions: Mutex::default(),
+            shared_memory,
+            hopper,
+            class,
+        })
     }
 
     /// Every thread that calls the driver must have been bound.
@@ -336,6 +352,10 @@ impl Driver for Gpu {
 
     fn shared_memory(&self) -> usize {
         self.device.shared_memory
+    }
+
+    fn warpgroups(&self) -> bool {
+        self.device.hopper
     }
 
     fn memory(&self) -> Result<DeviceMemory, Error> {

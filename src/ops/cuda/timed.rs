@@ -116,6 +116,10 @@ impl<D: Driver> Driver for Timed<D> {
         self.driver.shared_memory()
     }
 
+    fn warpgroups(&self) -> bool {
+        self.driver.warpgroups()
+    }
+
     fn memory(&self) -> Result<DeviceMemory, Error> {
         self.driver.memory()
     }

@@ -85,11 +85,13 @@ __device__ __forceinline__ void attention_delta(const AttentionShape& s, const T
     }                                                                                                         \
     EXPORT(attention_backward_##SIDE##_##NAME##_##D)
 
-#define ATTENTION(T, NAME, D)                                                                                 \
-    extern "C" __global__ void __launch_bounds__(THREADS)                                                     \
+// With the bounds of the forward pass: threads, and blocks of a multiprocessor where they shall fit.
+#define ATTENTION_WITHIN(T, NAME, D, ...)                                                                     \
+    extern "C" __global__ void __launch_bounds__(__VA_ARGS__)                                                 \
         attention_##NAME##_##D(AttentionShape s, const T* qkv, T* out, float* lse) {                          \
         attention<D>(s, qkv, out, lse);                                                                       \
     }                                                                                                         \
     EXPORT(attention_##NAME##_##D)                                                                            \
     ATTENTION_BACKWARD(T, NAME, kv, D)                                                                        \
     ATTENTION_BACKWARD(T, NAME, q, D)
+#define ATTENTION(T, NAME, D) ATTENTION_WITHIN(T, NAME, D, THREADS)

@@ -4,10 +4,11 @@
 // kernel for dk and dv, by keys, and one for dq, by queries.
 //
 // D is the head dimension padded to 32, 64, 96 or 128; padding is zeros in shared memory.
-#include "attention.cuh"
+#include "attention_bf16.cuh"
 
-constexpr int TILE = 64, THREADS = 128;
-constexpr float LOG2_E = 1.4426950408889634f;
+namespace {  // the emulator links all files together
+
+constexpr int THREADS = 128;
 
 // Rows of shared memory are 16 bytes longer than D, which spreads them over the banks.
 template <int D> constexpr int ROW = D + 8;
@@ -16,17 +17,11 @@ template <int D> constexpr int ROW = D + 8;
 // is at work, unless a block of a card of compute capability 8.6 or 8.9 (99 KiB) could not hold them.
 template <int D> constexpr int STAGES = D > 96 ? 1 : 2;
 
-// 64 rows from `first` on, by the whole block; rows behind the end are zeros.
+// Tile `j` of a matrix of seq_len rows, by the whole block.
 template <int D>
-__device__ __forceinline__ void load_tile(bf16* tile, const bf16* from, int64_t stride, int first, int seq_len,
-                                          int head_dim) {
-    constexpr int CHUNKS = D / 8;
-#pragma unroll
-    for (int i = threadIdx.x; i < TILE * CHUNKS; i += THREADS) {
-        int r = i / CHUNKS, c = i % CHUNKS * 8;
-        bool valid = first + r < seq_len && c < head_dim;
-        copy_async(tile + r * ROW<D> + c, valid ? from + (first + r) * stride + c : from, valid);
-    }
+__device__ __forceinline__ void load_tile(bf16* tile, const AttentionShape& s, const bf16* from, int64_t stride, int j) {
+    load_tile<D, THREADS>(tile, from + j * TILE * stride, stride, s.seq_len - j * TILE, s.head_dim,
+                          [](int r, int c) { return r * ROW<D> + c; });
 }
 
 // The operand a: 16 rows of a tile, one register set for every 16 channels.
@@ -72,27 +67,6 @@ __device__ __forceinline__ void add_product(float (&sums)[D / 8][4], const uint3
     }
 }
 
-// A 16 x 16 result as the next product's operand a.
-__device__ __forceinline__ void as_operand(uint32_t (&a)[4], const float (&c)[2][4]) {
-    a[0] = pack(c[0][0], c[0][1]);
-    a[1] = pack(c[0][2], c[0][3]);
-    a[2] = pack(c[1][0], c[1][1]);
-    a[3] = pack(c[1][2], c[1][3]);
-}
-
-// The 16 rows of a warp's sums to shared memory, as f32 rows of D + 4.
-template <int D>
-__device__ __forceinline__ void spill(float* tile, const float (&sums)[D / 8][4], int row) {
-    int lane = threadIdx.x % 32, g = row + lane / 4, t = 2 * (lane % 4);
-#pragma unroll
-    for (int d = 0; d < D / 8; d++) {
-        tile[g * (D + 4) + d * 8 + t] = sums[d][0];
-        tile[g * (D + 4) + d * 8 + t + 1] = sums[d][1];
-        tile[(g + 8) * (D + 4) + d * 8 + t] = sums[d][2];
-        tile[(g + 8) * (D + 4) + d * 8 + t + 1] = sums[d][3];
-    }
-}
-
 // Grid: tiles of queries, heads, rows. Shared memory: q, then two stages of k and v.
 template <int D>
 __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* qkv, bf16* out, float* lse) {
@@ -102,19 +76,16 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
     // The longest ones first: later blocks fill the gaps.
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    int warp = threadIdx.x / 32;
 
-    load_tile<D>(q_tile, head.q, head.stride, first, s.seq_len, s.head_dim);
-    load_tile<D>(stages, head.k, head.stride, 0, s.seq_len, s.head_dim);
-    load_tile<D>(stages + SIZE, head.v, head.stride, 0, s.seq_len, s.head_dim);
+    load_tile<D>(q_tile, s, head.q, head.stride, tile);
+    load_tile<D>(stages, s, head.k, head.stride, 0);
+    load_tile<D>(stages + SIZE, s, head.v, head.stride, 0);
     copy_async_commit();
 
-    float scale = s.scale * LOG2_E;
-    float sums[D / 8][4], top[2] = {-INFINITY, -INFINITY}, total[2] = {0, 0};
-#pragma unroll
-    for (int d = 0; d < D / 8; d++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) sums[d][i] = 0;
+    Softmax softmax(s);
+    float sums[D / 8][4];
+    clear(sums);
     uint32_t q[D / 16][4];
 
     for (int j = 0; j <= tile; j++) {
@@ -122,8 +93,8 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
         const bf16* v_tile = k_tile + SIZE;
         if (j < tile) {
             bf16* next = stages + (j + 1) % 2 * 2 * SIZE;
-            load_tile<D>(next, head.k, head.stride, (j + 1) * TILE, s.seq_len, s.head_dim);
-            load_tile<D>(next + SIZE, head.v, head.stride, (j + 1) * TILE, s.seq_len, s.head_dim);
+            load_tile<D>(next, s, head.k, head.stride, j + 1);
+            load_tile<D>(next + SIZE, s, head.v, head.stride, j + 1);
             copy_async_commit();
             copy_async_wait<1>();
         } else {
@@ -135,40 +106,11 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
         float scores[TILE / 16][2][4];
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) times_rows<D>(scores[n], q, k_tile, n * 16);
-        // Row r of this thread is query first + warp * 16 + g + 8 r.
-        float now[2] = {top[0], top[1]};
-#pragma unroll
-        for (int n = 0; n < TILE / 16; n++)
-#pragma unroll
-            for (int h = 0; h < 2; h++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    float& x = scores[n][h][i];
-                    int key = n * 16 + h * 8 + 2 * t + i % 2, query = warp * 16 + g + i / 2 * 8;
-                    x = j == tile && key > query ? -INFINITY : x * scale;
-                    now[i / 2] = fmaxf(now[i / 2], x);
-                }
-#pragma unroll
-        for (int r = 0; r < 2; r++) {
-            now[r] = fmaxf(now[r], __shfl_xor_sync(FULL, now[r], 1));
-            now[r] = fmaxf(now[r], __shfl_xor_sync(FULL, now[r], 2));
-            float shrink = exp2f(top[r] - now[r]);
-            total[r] *= shrink;
-#pragma unroll
-            for (int d = 0; d < D / 8; d++) sums[d][2 * r] *= shrink, sums[d][2 * r + 1] *= shrink;
-            top[r] = now[r];
-        }
+        softmax.take<D>(scores, sums, j == tile, warp * 16);
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) {
-#pragma unroll
-            for (int h = 0; h < 2; h++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    float& x = scores[n][h][i];
-                    x = exp2f(x - now[i / 2]);
-                    total[i / 2] += x;
-                }
             uint32_t p[4];
+            softmax.weights(scores[n]);
             as_operand(p, scores[n]);
             add_product<D>(sums, p, v_tile, n * 16);
         }
@@ -176,22 +118,7 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
         __syncthreads();
     }
 
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        total[r] += __shfl_xor_sync(FULL, total[r], 1);
-        total[r] += __shfl_xor_sync(FULL, total[r], 2);
-        int query = first + warp * 16 + g + 8 * r;
-        if (query >= s.seq_len) continue;
-        float inverse = 1.0f / total[r];
-        bf16* to = out + head.out_at + query * head.out_stride;
-#pragma unroll
-        for (int d = 0; d < D / 8; d++) {
-            int c = d * 8 + 2 * t;
-            if (c < s.head_dim)
-                *reinterpret_cast<uint32_t*>(to + c) = pack(sums[d][2 * r] * inverse, sums[d][2 * r + 1] * inverse);
-        }
-        if (t == 0) lse[head.lse_at + query] = (top[r] + log2f(total[r])) / LOG2_E;
-    }
+    softmax.store<D>(s, head, sums, first + warp * 16, out, lse);
 }
 
 // dk and dv. Grid: tiles of keys, heads, rows. Shared memory: k, v, then the stages of q, d_out,
@@ -209,30 +136,21 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     int tile = blockIdx.x, first = tile * TILE, tiles = gridDim.x;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     const bf16* d_head = d_out + head.out_at;
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    int warp = threadIdx.x / 32;
 
-    load_tile<D>(k_tile, head.k, head.stride, first, s.seq_len, s.head_dim);
-    load_tile<D>(v_tile, head.v, head.stride, first, s.seq_len, s.head_dim);
+    load_tile<D>(k_tile, s, head.k, head.stride, tile);
+    load_tile<D>(v_tile, s, head.v, head.stride, tile);
     auto load_stage = [&](int i) {
         bf16* stage = stages + i % STAGES<D> * 2 * SIZE;
-        load_tile<D>(stage, head.q, head.stride, i * TILE, s.seq_len, s.head_dim);
-        load_tile<D>(stage + SIZE, d_head, head.out_stride, i * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(stage, s, head.q, head.stride, i);
+        load_tile<D>(stage + SIZE, s, d_head, head.out_stride, i);
         copy_async_commit();
-        // A query behind the end: e^-inf gives it no weight.
-        float* to = rows + i % STAGES<D> * 2 * TILE;
-        int r = threadIdx.x % TILE, query = i * TILE + r;
-        bool valid = query < s.seq_len;
-        if (threadIdx.x < TILE) to[r] = valid ? lse[head.lse_at + query] * LOG2_E : INFINITY;
-        else to[TILE + r] = valid ? delta[head.lse_at + query] : 0.0f;
+        load_statistics(rows + i % STAGES<D> * 2 * TILE, s, head, lse, delta, i * TILE);
     };
     load_stage(tile);
 
-    float scale = s.scale * LOG2_E;
     float dk[D / 8][4], dv[D / 8][4];
-#pragma unroll
-    for (int d = 0; d < D / 8; d++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) dk[d][i] = dv[d][i] = 0;
+    clear(dk), clear(dv);
     uint32_t k[D / 16][4], v[D / 16][4];
 
     for (int i = tile; i < tiles; i++) {
@@ -260,15 +178,8 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
             times_rows<D>(p, k, q_tile, n * 16);
             if (D > 64) load_rows<D>(v, v_tile, warp * 16);
             times_rows<D>(dp, v, d_tile, n * 16);
-#pragma unroll
-            for (int h = 0; h < 2; h++)
-#pragma unroll
-                for (int e = 0; e < 4; e++) {
-                    int query = n * 16 + h * 8 + 2 * t + e % 2, key = warp * 16 + g + e / 2 * 8;
-                    float x = exp2f(p[h][e] * scale - lse_row[query]);
-                    p[h][e] = i == tile && key > query ? 0.0f : x;
-                    dp[h][e] = p[h][e] * (dp[h][e] - delta_row[query]);
-                }
+            weights_by_key(p, s.scale * LOG2_E, lse_row, i == tile, warp * 16, n * 16);
+            gradients_by_key(dp, p, delta_row, n * 16);
             uint32_t a[4];
             as_operand(a, p);
             add_product<D>(dv, a, d_tile, n * 16);
@@ -279,17 +190,7 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     }
 
     // The tiles are done with: their memory carries the gradients out, one after the other.
-    float* spilled = reinterpret_cast<float*>(k_tile);
-    int64_t width = head.out_stride;
-    spill<D>(spilled, dk, warp * 16);
-    __syncthreads();
-    store_gradient<bf16, D + 4>(s, spilled, TILE, first, s.scale, s.rotary_dim, cos, sin,
-                                d_qkv + head.dqkv_at + width, head.stride);
-    __syncthreads();
-    spill<D>(spilled, dv, warp * 16);
-    __syncthreads();
-    store_gradient<bf16, D + 4>(s, spilled, TILE, first, 1.0f, 0, cos, sin, d_qkv + head.dqkv_at + 2 * width,
-                                head.stride);
+    store_kv<D>(s, head, dk, dv, reinterpret_cast<float*>(k_tile), first, warp * 16, cos, sin, d_qkv);
 }
 
 // dq. Grid: tiles of queries, heads, rows. Shared memory: q, d_out, then the stages of k and v.
@@ -303,30 +204,20 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
     bf16* stages = d_tile + SIZE;
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
-    int warp = threadIdx.x / 32, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4;
+    int warp = threadIdx.x / 32;
 
-    load_tile<D>(q_tile, head.q, head.stride, first, s.seq_len, s.head_dim);
-    load_tile<D>(d_tile, d_out + head.out_at, head.out_stride, first, s.seq_len, s.head_dim);
+    load_tile<D>(q_tile, s, head.q, head.stride, tile);
+    load_tile<D>(d_tile, s, d_out + head.out_at, head.out_stride, tile);
     auto load_stage = [&](int j) {
         bf16* stage = stages + j % STAGES<D> * 2 * SIZE;
-        load_tile<D>(stage, head.k, head.stride, j * TILE, s.seq_len, s.head_dim);
-        load_tile<D>(stage + SIZE, head.v, head.stride, j * TILE, s.seq_len, s.head_dim);
+        load_tile<D>(stage, s, head.k, head.stride, j);
+        load_tile<D>(stage + SIZE, s, head.v, head.stride, j);
         copy_async_commit();
     };
     load_stage(0);
-    float scale = s.scale * LOG2_E, lse_of[2], delta_of[2];
-#pragma unroll
-    for (int r = 0; r < 2; r++) {
-        int query = first + warp * 16 + g + 8 * r;
-        bool valid = query < s.seq_len;
-        lse_of[r] = valid ? lse[head.lse_at + query] * LOG2_E : INFINITY;
-        delta_of[r] = valid ? delta[head.lse_at + query] : 0.0f;
-    }
+    RowStatistics statistics(s, head, lse, delta, first + warp * 16);
     float dq[D / 8][4];
-#pragma unroll
-    for (int d = 0; d < D / 8; d++)
-#pragma unroll
-        for (int i = 0; i < 4; i++) dq[d][i] = 0;
+    clear(dq);
     uint32_t q[D / 16][4], d_o[D / 16][4];
 
     for (int j = 0; j <= tile; j++) {
@@ -349,15 +240,8 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
             float p[2][4], dp[2][4];
             times_rows<D>(p, q, k_tile, n * 16);
             times_rows<D>(dp, d_o, v_tile, n * 16);
-#pragma unroll
-            for (int h = 0; h < 2; h++)
-#pragma unroll
-                for (int i = 0; i < 4; i++) {
-                    int key = n * 16 + h * 8 + 2 * t + i % 2, query = warp * 16 + g + i / 2 * 8;
-                    float x = exp2f(p[h][i] * scale - lse_of[i / 2]);
-                    x = j == tile && key > query ? 0.0f : x;
-                    dp[h][i] = x * (dp[h][i] - delta_of[i / 2]);
-                }
+            statistics.weights(p, s.scale * LOG2_E, j == tile, warp * 16, n * 16);
+            statistics.gradients(dp, p);
             uint32_t a[4];
             as_operand(a, dp);
             add_product<D>(dq, a, k_tile, n * 16);
@@ -365,12 +249,10 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
         __syncthreads();
     }
 
-    float* spilled = reinterpret_cast<float*>(q_tile);
-    spill<D>(spilled, dq, warp * 16);
-    __syncthreads();
-    store_gradient<bf16, D + 4>(s, spilled, TILE, first, s.scale, s.rotary_dim, cos, sin, d_qkv + head.dqkv_at,
-                                head.stride);
+    store_q<D>(s, head, dq, reinterpret_cast<float*>(q_tile), first, warp * 16, cos, sin, d_qkv);
 }
+
+}  // namespace
 
 ATTENTION_DELTA(bf16, bf16)
 ATTENTION(bf16, bf16, 32)

@@ -15,7 +15,8 @@ typedef __nv_bfloat16 bf16;
 // The emulator checks what a device would fault on.
 #define ALIGNED(p) (p)
 // The block's shared memory, as much as the launch gives it.
-extern __shared__ __align__(16) unsigned char xp_shared[];
+// Swizzled tiles want to begin on 1024 bytes.
+extern __shared__ __align__(1024) unsigned char xp_shared[];
 #define SHARED(type, name) type* name = reinterpret_cast<type*>(xp_shared)
 #endif
 
@@ -69,6 +70,17 @@ template <typename T> __device__ __forceinline__ void store8(T* p, const float (
 // 1 / (1 + e^-x). A far negative x gives 0, not NaN.
 __device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
 
+// 2^x by the hardware's approximation (2 units in the last place); what is below 2^-126 is 0.
+__device__ __forceinline__ float exp2_fast(float x) {
+#ifdef XP_EMULATOR
+    return exp2f(x);
+#else
+    float y;
+    asm("ex2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
 // Larger of two; NaN if either is.
 __device__ __forceinline__ float max_nan(float a, float b) { return a > b || a != a ? a : b; }
 
@@ -98,11 +110,16 @@ __device__ __forceinline__ void mma(float (&d)[4], const uint32_t (&a)[4], uint3
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 }
 
+// Where shared memory has `p`, as instructions name it.
+__device__ __forceinline__ uint32_t shared_address(const void* p) {
+    return static_cast<uint32_t>(__cvta_generic_to_shared(p));
+}
+
 // Four 8 x 8 matrices of bf16 from shared memory: lane l names row l % 8 of matrix l / 8, and gets
 // of each matrix (l / 4, 2 (l % 4)..), or with `transposed` (2 (l % 4).., l / 4).
 template <bool TRANSPOSED>
 __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const bf16* row) {
-    uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(row));
+    uint32_t address = shared_address(row);
     if (TRANSPOSED) {
         asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0,%1,%2,%3}, [%4];"
                      : "=r"(r[0]), "=r"(r[1]), "=r"(r[2]), "=r"(r[3])
@@ -118,7 +135,7 @@ __device__ __forceinline__ void load_matrices(uint32_t (&r)[4], const bf16* row)
 
 // 16 bytes to shared memory in the background, or zeros where `valid` is false.
 __device__ __forceinline__ void copy_async(void* to, const void* from, bool valid) {
-    uint32_t address = static_cast<uint32_t>(__cvta_generic_to_shared(to));
+    uint32_t address = shared_address(to);
     int bytes = valid ? 16 : 0;
     asm volatile("cp.async.cg.shared.global [%0], [%1], 16, %2;" ::"r"(address), "l"(from), "r"(bytes)
                  : "memory");

@@ -8,6 +8,8 @@ using namespace emulator;
 
 constexpr unsigned GUARD = 1024;
 constexpr unsigned char GUARD_BYTE = 0x7f;
+// Where a block's shared memory begins.
+constexpr unsigned ALIGNMENT = 1024;
 
 extern "C" {
 
@@ -32,10 +34,10 @@ Block* xp_emulator_block(const Kernel* kernel, void** args, const unsigned* grid
     block->grid = {grid[0], grid[1], grid[2]};
     block->index = {index[0], index[1], index[2]};
     block->size = {threads, 1, 1};
-    block->shared_bytes.assign(shared + 16 + GUARD, 0xff);
+    block->shared_bytes.assign(shared + ALIGNMENT + GUARD, 0xff);
     block->shared_size = shared;
     uintptr_t start = reinterpret_cast<uintptr_t>(block->shared_bytes.data());
-    block->shared = block->shared_bytes.data() + (16 - start % 16) % 16;
+    block->shared = block->shared_bytes.data() + (ALIGNMENT - start % ALIGNMENT) % ALIGNMENT;
     memset(block->shared + shared, GUARD_BYTE, GUARD);
     block->warps.resize(threads / 32);
     block->threads.resize(threads);
@@ -56,14 +58,18 @@ void xp_emulator_thread(Block* block, unsigned index) {
     current = &block->threads[index];
     for (auto& group : current->copies)
         if (!group.empty()) fail("ends with an asynchronous copy that nothing waited for");
+    if (!current->warp->sums.empty()) fail("ends with a product that nothing waited for");
     block->progress++;
 }
 
 uint64_t xp_emulator_progress(const Block* block) { return block->progress; }
 
-// Returns whether nothing was written behind the shared memory that the launch asked for.
+// Returns whether nothing was written behind the shared memory that the launch asked for, and the four
+// warps of each warpgroup started as many products.
 bool xp_emulator_free(Block* block) {
     bool intact = true;
+    for (size_t w = 0; w < block->warps.size(); w++)
+        intact &= block->warps[w].started == block->warps[w / 4 * 4].started;
     for (unsigned i = 0; i < GUARD; i++) intact &= block->shared[block->shared_size + i] == GUARD_BYTE;
     delete block;
     return intact;

@@ -3,7 +3,9 @@
 //
 // It is stricter than a device, so that tests find what a device would hide: a barrier wants
 // every thread of its block, a warp operation every lane; an asynchronous copy moves its bytes
-// only when it is waited for, or at once, as the caller says; shared memory begins as NaN, and
+// only when it is waited for, or at once, as the caller says; a warpgroup's product reads shared memory
+// as late as it may where copies come early, and as early as it may where they come late, and its
+// sums are NaN until it is waited for; shared memory begins as NaN, and
 // the bytes behind it must stay as they are; and the caller runs threads and blocks
 // in another order each time, so that a missing barrier gives other bits.
 #pragma once
@@ -12,6 +14,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <map>
 #include <vector>
 
 #define __device__
@@ -39,13 +42,32 @@ struct Copy {
     }
 };
 
+// One warp's 16 rows of a product that a warpgroup has started, and whose sums they go to.
+struct Product {
+    void* sums;
+    bool add, shared_a, rows, read = false;
+    uint64_t a_at, b_at;
+    float a[16][16], b[16][64];
+};
+
+// What products in flight have summed of it, for each lane.
+struct Sums {
+    void* lanes[32];
+    float values[32][32];
+};
+
 struct Warp {
     unsigned arrived = 0;
     uint64_t generation = 0;
     // What a lane brings, and what it takes away.
     uint32_t in[32][8];
     uint32_t out[32][8];
-    const void* address[32];
+    void* address[32];
+    // Groups of products, the last of them open; sums by lane 0's address.
+    std::vector<std::vector<Product>> products{1};
+    std::map<void*, Sums> sums;
+    bool fenced = false;
+    uint64_t started = 0;
 };
 
 struct Block;
@@ -55,6 +77,8 @@ struct Thread {
     uint3 index;
     unsigned lane;
     std::vector<std::vector<Copy>> copies{1};
+    // It has waited for copies that tensor cores need not see.
+    bool unpublished = false;
 };
 
 typedef void (*Launch)(void** args);
@@ -83,6 +107,8 @@ struct Block {
     uint64_t generation = 0;
     // Grows whenever a thread gets somewhere.
     uint64_t progress = 0;
+    // A barrier was passed with copies that tensor cores need not see.
+    bool unpublished = false;
 };
 
 extern thread_local Thread* current;
@@ -158,6 +184,7 @@ inline void __syncthreads() {
     emulator::Block& block = *emulator::current->block;
     uint64_t mine = block.generation;
     block.progress++;
+    block.unpublished |= emulator::current->unpublished;
     if (++block.arrived == block.threads.size()) {
         block.arrived = 0;
         block.generation++;
@@ -192,6 +219,22 @@ inline float __expf(float x) { return expf(x); }
 inline float __logf(float x) { return logf(x); }
 inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
+namespace emulator {
+// The operand a of a 16 x 16 product, of which lane l brings four words.
+inline void operand_a(float (&a)[16][16], const Warp& w) {
+    for (unsigned l = 0; l < 32; l++) {
+        unsigned g = l / 4, t = 2 * (l % 4);
+        for (unsigned half = 0; half < 2; half++) {
+            auto get = [&](unsigned r) { return value_of(w.in[l][r] >> 16 * half & 0xffff); };
+            a[g][t + half] = get(0);
+            a[g + 8][t + half] = get(1);
+            a[g][t + 8 + half] = get(2);
+            a[g + 8][t + 8 + half] = get(3);
+        }
+    }
+}
+}  // namespace emulator
+
 inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1) {
     unsigned lane = emulator::current->lane;
     emulator::Warp& warp = *emulator::current->warp;
@@ -200,18 +243,11 @@ inline void mma(float (&d)[4], const uint32_t (&a)[4], uint32_t b0, uint32_t b1)
     memcpy(warp.in[lane] + 4, b, 8);
     emulator::together([](emulator::Warp& w) {
         float a[16][16], b[16][8];
-        for (unsigned l = 0; l < 32; l++) {
-            unsigned g = l / 4, t = 2 * (l % 4);
-            for (unsigned half = 0; half < 2; half++) {
-                auto get = [&](unsigned r) { return emulator::value_of(w.in[l][r] >> 16 * half & 0xffff); };
-                a[g][t + half] = get(0);
-                a[g + 8][t + half] = get(1);
-                a[g][t + 8 + half] = get(2);
-                a[g + 8][t + 8 + half] = get(3);
-                b[t + half][g] = get(4);
-                b[t + 8 + half][g] = get(5);
-            }
-        }
+        emulator::operand_a(a, w);
+        for (unsigned l = 0; l < 32; l++)
+            for (unsigned i = 0; i < 4; i++)
+                b[i / 2 * 8 + 2 * (l % 4) + i % 2][l / 4] =
+                    emulator::value_of(w.in[l][4 + i / 2] >> 16 * (i % 2) & 0xffff);
         for (unsigned l = 0; l < 32; l++) {
             float sums[4];
             for (unsigned i = 0; i < 4; i++) {
@@ -231,7 +267,7 @@ template <bool TRANSPOSED> void load_matrices(uint32_t (&r)[4], const bf16* row)
     unsigned lane = emulator::current->lane;
     emulator::Warp& warp = *emulator::current->warp;
     if (reinterpret_cast<uintptr_t>(row) % 16) emulator::fail("a matrix row that is not 16-byte aligned");
-    warp.address[lane] = row;
+    warp.address[lane] = const_cast<bf16*>(row);
     emulator::together([](emulator::Warp& w) {
         for (unsigned l = 0; l < 32; l++) {
             for (unsigned m = 0; m < 4; m++) {
@@ -240,7 +276,7 @@ template <bool TRANSPOSED> void load_matrices(uint32_t (&r)[4], const bf16* row)
                     unsigned i = l / 4, j = 2 * (l % 4) + half;
                     if (TRANSPOSED) { unsigned k = i; i = j; j = k; }
                     uint16_t bits;
-                    memcpy(&bits, static_cast<const bf16*>(w.address[8 * m + i]) + j, 2);
+                    memcpy(&bits, static_cast<bf16*>(w.address[8 * m + i]) + j, 2);
                     word |= static_cast<uint32_t>(bits) << 16 * half;
                 }
                 w.out[l][m] = word;
@@ -260,6 +296,7 @@ inline void copy_async(void* to, const void* from, bool valid) {
 inline void copy_async_commit() { emulator::current->copies.emplace_back(); }
 template <int N> void copy_async_wait() {
     auto& groups = emulator::current->copies;
+    emulator::current->unpublished = true;
     while (groups.size() > N + 1) {
         for (auto& copy : groups.front()) copy.run();
         groups.erase(groups.begin());
