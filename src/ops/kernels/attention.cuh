@@ -64,9 +64,9 @@ __device__ __forceinline__ void attention_delta(const AttentionShape& s, const T
     for (int c = lane; c < s.head_dim; c += 32)
         sum = fmaf(to_f32(out[i * s.head_dim + c]), to_f32(d_out[i * s.head_dim + c]), sum);
     sum = warp_sum(sum);
-    int64_t position = i / s.heads;
-    int head = static_cast<int>(i % s.heads);
-    if (lane == 0) delta[(position / s.seq_len * s.heads + head) * s.seq_len + position % s.seq_len] = sum;
+    if (lane != 0) return;
+    Split position(i, s.heads, vectors), row(position.quotient, s.seq_len, vectors);
+    delta[(row.quotient * s.heads + position.remainder) * s.seq_len + row.remainder] = sum;
 }
 
 // The kernels of one precision, and of one padded head dimension.

@@ -7,7 +7,6 @@
 #include "attention.cuh"
 
 constexpr int TILE = 64;
-constexpr float LOG2_E = 1.4426950408889634f;
 
 // A tile of the rows that begin at `from`, of which `left` are there, by COUNT threads: 16 bytes at a time to
 // where `place` says that row and channel stand in the tile; the others are zeros. As many copies for

@@ -22,6 +22,8 @@ extern __shared__ __align__(1024) unsigned char xp_shared[];
 
 #define FULL 0xffffffffu
 
+constexpr float LOG2_E = 1.4426950408889634f;
+
 __device__ __forceinline__ float to_f32(float x) { return x; }
 __device__ __forceinline__ float to_f32(bf16 x) { return __bfloat162float(x); }
 template <typename T> __device__ __forceinline__ T from_f32(float x);
@@ -67,8 +69,21 @@ template <typename T> __device__ __forceinline__ void store8(T* p, const float (
     }
 }
 
-// 1 / (1 + e^-x). A far negative x gives 0, not NaN.
-__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + __expf(-x)); }
+// i / d and i % d of an i below n: in 32 bits where n allows it, which takes a tenth of the instructions.
+struct Split {
+    int64_t quotient;
+    int remainder;
+    __device__ __forceinline__ Split(int64_t i, int d, int64_t n) {
+        if (n <= 0xffffffff) {
+            uint32_t low = static_cast<uint32_t>(i);
+            quotient = low / static_cast<uint32_t>(d);
+            remainder = static_cast<int>(low % static_cast<uint32_t>(d));
+        } else {
+            quotient = i / d;
+            remainder = static_cast<int>(i % d);
+        }
+    }
+};
 
 // 2^x by the hardware's approximation (2 units in the last place); what is below 2^-126 is 0.
 __device__ __forceinline__ float exp2_fast(float x) {
@@ -81,8 +96,19 @@ __device__ __forceinline__ float exp2_fast(float x) {
 #endif
 }
 
-// Larger of two; NaN if either is.
-__device__ __forceinline__ float max_nan(float a, float b) { return a > b || a != a ? a : b; }
+// 1 / x by the hardware's approximation (1 unit in the last place); of what is above 2^126 it is 0.
+__device__ __forceinline__ float reciprocal_fast(float x) {
+#ifdef XP_EMULATOR
+    return 1.0f / x;
+#else
+    float y;
+    asm("rcp.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
+    return y;
+#endif
+}
+
+// 1 / (1 + e^-x). A far negative x gives 0, not NaN.
+__device__ __forceinline__ float sigmoid(float x) { return reciprocal_fast(1.0f + exp2_fast(-x * LOG2_E)); }
 
 // Butterflies: every lane gets the same bits.
 __device__ __forceinline__ float warp_sum(float x) {

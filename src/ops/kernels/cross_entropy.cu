@@ -3,30 +3,38 @@
 
 #define IGNORE 0xffffffffu
 
-// The largest value and the sum of e^(x - largest), of what a thread, a warp, a block has seen.
+// The largest value and the sum of e^(x - largest), of what a thread, a warp, a block has seen. A NaN is
+// not the largest, but the sum is NaN from there on.
 struct Partial { float top, sum; };
 
+// e^(x - top).
+__device__ __forceinline__ float below(float x, float top) { return exp2_fast((x - top) * LOG2_E); }
+
 __device__ __forceinline__ Partial join(Partial a, Partial b) {
-    float top = max_nan(a.top, b.top);
+    float top = fmaxf(a.top, b.top);
     // Where nothing has been seen yet, top is -inf and its sum 0.
-    float left = a.sum == 0.0f ? 0.0f : a.sum * __expf(a.top - top);
-    float right = b.sum == 0.0f ? 0.0f : b.sum * __expf(b.top - top);
+    float left = a.sum == 0.0f ? 0.0f : a.sum * below(a.top, top);
+    float right = b.sum == 0.0f ? 0.0f : b.sum * below(b.top, top);
     return {top, left + right};
 }
 
 template <int VEC> __device__ __forceinline__ Partial join(Partial p, const float (&v)[VEC]) {
     float top = p.top;
 #pragma unroll
-    for (int j = 0; j < VEC; j++) top = max_nan(top, v[j]);
+    for (int j = 0; j < VEC; j++) top = fmaxf(top, v[j]);
     float sum = 0;
 #pragma unroll
-    for (int j = 0; j < VEC; j++) sum += __expf(v[j] - top);
-    return {top, (p.sum == 0.0f ? 0.0f : p.sum * __expf(p.top - top)) + sum};
+    for (int j = 0; j < VEC; j++) sum += below(v[j], top);
+    return {top, (p.sum == 0.0f ? 0.0f : p.sum * below(p.top, top)) + sum};
 }
 
 template <typename T, int VEC> __device__ __forceinline__ void load(const T* p, float (&v)[VEC]) {
     if constexpr (VEC == 1) v[0] = to_f32(*p);
     else load16(p, v);
+}
+template <typename T, int VEC> __device__ __forceinline__ void store(T* p, const float (&v)[VEC]) {
+    if constexpr (VEC == 1) *p = from_f32<T>(v[0]);
+    else store16(p, v);
 }
 
 // The most threads of a block, and its shared memory: a partial result of each warp, then the row, where
@@ -100,26 +108,26 @@ __device__ __forceinline__ void cross_entropy(T* logits, const uint32_t* targets
                                               float scale, int gradient) {
     uint32_t target = targets[blockIdx.x];
     logits += static_cast<int64_t>(blockIdx.x) * classes;
-    bool ignored = target == IGNORE;
-    // The whole block agrees on `ignored`.
-    if (ignored && !gradient) {
+    // The whole block agrees on it.
+    if (target == IGNORE) {
         if (threadIdx.x == 0) losses[blockIdx.x] = 0;
+        for (int c = threadIdx.x * VEC; gradient && c < classes; c += blockDim.x * VEC) {
+            float zeros[VEC] = {};
+            store(logits + c, zeros);
+        }
         return;
     }
+    Partial p;
     const T* row = logits;
-    Partial p = {0, 1};
-    float of_target = 0;
-    if (!ignored) {
-        if constexpr (HELD) {
-            SHARED(Partial, warps);
-            T* held = reinterpret_cast<T*>(warps + PARTIALS);
-            p = of_row_held<T, VEC>(logits, held, classes);
-            row = held;
-        } else {
-            p = of_row<T, VEC>(logits, classes);
-        }
-        of_target = to_f32(logits[target]);
+    if constexpr (HELD) {
+        SHARED(Partial, warps);
+        T* held = reinterpret_cast<T*>(warps + PARTIALS);
+        p = of_row_held<T, VEC>(logits, held, classes);
+        row = held;
+    } else {
+        p = of_row<T, VEC>(logits, classes);
     }
+    float of_target = to_f32(logits[target]);
     if (threadIdx.x == 0) losses[blockIdx.x] = p.top + logf(p.sum) - of_target;
     if (!gradient) return;
     // Every thread has read the target's logit before one of them overwrites it.
@@ -128,13 +136,14 @@ __device__ __forceinline__ void cross_entropy(T* logits, const uint32_t* targets
     for (int c = threadIdx.x * VEC; c < classes; c += blockDim.x * VEC) {
         float v[VEC];
         load(row + c, v);
+        uint32_t of_vector = target - c;
 #pragma unroll
-        for (int j = 0; j < VEC; j++) {
-            float one = static_cast<uint32_t>(c + j) == target ? scale : 0.0f;
-            v[j] = ignored ? 0.0f : __expf(v[j] - p.top) * factor - one;
-        }
-        if constexpr (VEC == 1) logits[c] = from_f32<T>(v[0]);
-        else store16(logits + c, v);
+        for (int j = 0; j < VEC; j++) v[j] = below(v[j], p.top) * factor;
+        if (of_vector < VEC)
+#pragma unroll
+            for (int j = 0; j < VEC; j++)
+                if (of_vector == j) v[j] -= scale;
+        store(logits + c, v);
     }
 }
 

@@ -215,9 +215,6 @@ inline bf16 __float2bfloat16_rn(float x) {
 inline uint32_t pack(float low, float high) {
     return __float2bfloat16_rn(low).bits | static_cast<uint32_t>(__float2bfloat16_rn(high).bits) << 16;
 }
-inline float __expf(float x) { return expf(x); }
-inline float __logf(float x) { return logf(x); }
-inline float rsqrtf(float x) { return 1.0f / sqrtf(x); }
 
 namespace emulator {
 // The operand a of a 16 x 16 product, of which lane l brings four words.

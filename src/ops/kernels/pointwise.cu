@@ -14,13 +14,19 @@ extern "C" __global__ void __launch_bounds__(256) round_bf16(const float* x, bf1
 }
 EXPORT(round_bf16)
 
+// The gate of value i of n.
+template <typename T> __device__ __forceinline__ T* gate_of(T* gate_up, int64_t i, int64_t n, int width) {
+    Split at(i, width, n);
+    return gate_up + at.quotient * 2 * width + at.remainder;
+}
+
 // h = silu(gate) * up; a row of `gate_up` is gate then up, each `width` long. `width` is a
 // multiple of VEC, which is 1 where rows do not start on 16 bytes.
 template <typename T, int VEC>
 __device__ __forceinline__ void swiglu(const T* gate_up, T* h, int64_t n, int width) {
     int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * VEC;
     if (i >= n) return;
-    const T* gate = gate_up + i / width * 2 * width + i % width;
+    const T* gate = gate_of(gate_up, i, n, width);
     if constexpr (VEC == 1) {
         float g = to_f32(gate[0]), u = to_f32(gate[width]);
         h[i] = from_f32<T>(g * sigmoid(g) * u);
@@ -39,7 +45,7 @@ template <typename T, int VEC>
 __device__ __forceinline__ void swiglu_backward(T* gate_up, T* h, int64_t n, int width) {
     int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) * VEC;
     if (i >= n) return;
-    T* gate = gate_up + i / width * 2 * width + i % width;
+    T* gate = gate_of(gate_up, i, n, width);
     float g[VEC], u[VEC], d[VEC];
     if constexpr (VEC == 1) {
         g[0] = to_f32(gate[0]), u[0] = to_f32(gate[width]), d[0] = to_f32(h[i]);

@@ -9,29 +9,28 @@ __device__ __forceinline__ void rotate(T* qkv, const float* cos, const float* si
                                        int head_dim, int rotary_dim) {
     int half = rotary_dim / 2, tasks = half / VEC;
     int64_t i = static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x;
-    if (i >= n * 2 * heads * tasks) return;
-    int task = static_cast<int>(i % tasks) * VEC;
-    int64_t vector = i / tasks;
-    int64_t position = vector / (2 * heads);
-    int which = static_cast<int>(vector % (2 * heads));
-    T* left = qkv + (position * 3 * heads + which) * head_dim + task;
+    int64_t all = n * 2 * heads * tasks;
+    if (i >= all) return;
+    Split task(i, tasks, all), vector(task.quotient, 2 * heads, all), position(vector.quotient, seq_len, all);
+    int c = task.remainder * VEC;
+    T* left = qkv + (vector.quotient * 3 * heads + vector.remainder) * head_dim + c;
     T* right = left + half;
-    int64_t at = position % seq_len * half + task;
+    int64_t at = static_cast<int64_t>(position.remainder) * half + c;
     if constexpr (VEC == 1) {
         float x = to_f32(*left), y = to_f32(*right);
         *left = from_f32<T>(x * cos[at] - y * sin[at]);
         *right = from_f32<T>(y * cos[at] + x * sin[at]);
     } else {
-        float x[8], y[8], c[8], s[8];
+        float x[8], y[8], cosines[8], sines[8];
         load8(left, x);
         load8(right, y);
-        load8(cos + at, c);
-        load8(sin + at, s);
+        load8(cos + at, cosines);
+        load8(sin + at, sines);
 #pragma unroll
         for (int j = 0; j < 8; j++) {
             float a = x[j], b = y[j];
-            x[j] = a * c[j] - b * s[j];
-            y[j] = b * c[j] + a * s[j];
+            x[j] = a * cosines[j] - b * sines[j];
+            y[j] = b * cosines[j] + a * sines[j];
         }
         store8(left, x);
         store8(right, y);
