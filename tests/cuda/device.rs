@@ -19,11 +19,11 @@ fn devices() -> Vec<Device> {
     vec![Device::default(), Device::default().with_warpgroups()]
 }
 
-/// The device, or a line that says why there is none.
+/// The device, if there is one: as it is, and without the instructions of Hopper.
 #[cfg(not(feature = "cuda-emulator"))]
 fn devices() -> Vec<Device> {
     match Device::open(0) {
-        Ok(gpu) => vec![gpu],
+        Ok(gpu) => vec![gpu, Device::open_with(0, false).unwrap()],
         Err(error) => {
             println!("skipped: {error}");
             Vec::new()

@@ -28,6 +28,9 @@ pub const ARCHITECTURES: &str = env!("XP_CUDA_ARCHITECTURES");
 
 /// Folders where cuBLAS is looked for before the system's: those of a Python wheel, say.
 const LIBRARY_FOLDERS: &str = "XP_CUDA_LIB_DIRS";
+/// Where it is set and neither empty nor 0, the instructions of warpgroups are not used: to tell whether it
+/// is they that fail, or what they are worth.
+const NO_WARPGROUPS: &str = "XP_CUDA_NO_WARPGROUPS";
 /// Scratch memory of cuBLAS, a fixed one for each queue: its results then have the same bits.
 const BLAS_WORKSPACE: usize = super::driver::FIXED_BYTES as usize;
 /// Shared memory that a kernel has without asking.
@@ -169,6 +172,15 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if there is no driver, no such GPU or no cuBLAS.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
+        let not = std::env::var_os(NO_WARPGROUPS).is_some_and(|value| value != "" && value != "0");
+        Self::open_with(ordinal, !not)
+    }
+
+    /// The same, with the instructions of warpgroups where there are any, or without.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_with(ordinal: usize, warpgroups: bool) -> Result<Self, Error> {
         let gpus = gpus()?;
         let Some(gpu) = gpus.get(ordinal) else {
             return Err(Error::Device(format!(
@@ -190,7 +202,7 @@ impl Gpu {
             Some(version) if !compiled => format!(", compiled by driver {version}"),
             _ => String::new(),
         };
-        let hopper = capability == "90" && !HOPPER_IMAGES.is_empty();
+        let hopper = warpgroups && capability == "90" && !HOPPER_IMAGES.is_empty();
         let class = format!(
             "cuda sm_{capability}{}, {} multiprocessors, cuBLAS {blas_version}, kernels of nvcc \
              {NVCC_VERSION}{by_driver}",

@@ -107,10 +107,10 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
         // The first of two tiles ends one tile of keys before the second.
         if (j <= tile) {
             Scores scores;
-            warpgroup_fence();
+            warpgroup_fence(q);
             times_rows<D>(scores, q, k_tile);
             warpgroup_commit();
-            warpgroup_wait<0>();
+            warpgroup_wait<0>(scores);
             softmax.take<D>(scores, sums, j == tile, row);
             uint32_t p[TILE / 16][4];
 #pragma unroll
@@ -118,10 +118,10 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
                 softmax.weights(scores[n]);
                 as_operand(p[n], scores[n]);
             }
-            warpgroup_fence();
+            warpgroup_fence(sums, p);
             add_product<D>(sums, p, v_tile);
             warpgroup_commit();
-            warpgroup_wait<0>();
+            warpgroup_wait<0>(sums);
         }
         // The stage is free for the copy that the next round starts.
         __syncthreads();
@@ -179,23 +179,23 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
         warpgroup_commit();
         times_rows<D>(dp, v_tile, d_tile);
         warpgroup_commit();
-        warpgroup_wait<1>();
+        warpgroup_wait<1>(p);
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) {
             weights_by_key(p[n], s.scale * LOG2_E, lse_row, i == tile, row, n * 16);
             as_operand(p_operand[n], p[n]);
         }
-        warpgroup_wait<0>();
+        warpgroup_wait<0>(dp);
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) {
             gradients_by_key(dp[n], p[n], lse_row + TILE, n * 16);
             as_operand(dp_operand[n], dp[n]);
         }
-        warpgroup_fence();
+        warpgroup_fence(dv, p_operand, dk, dp_operand);
         add_product<D>(dv, p_operand, d_tile);
         add_product<D>(dk, dp_operand, q_tile);
         warpgroup_commit();
-        warpgroup_wait<0>();
+        warpgroup_wait<0>(dv, dk);
         __syncthreads();
     }
     // The tiles are done with: their memory carries the gradients out, one after the other.
@@ -246,19 +246,19 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
         warpgroup_commit();
         times_rows<D>(dp, d_tile, v_tile);
         warpgroup_commit();
-        warpgroup_wait<1>();
+        warpgroup_wait<1>(p);
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) statistics.weights(p[n], s.scale * LOG2_E, j == tile, row, n * 16);
-        warpgroup_wait<0>();
+        warpgroup_wait<0>(dp);
 #pragma unroll
         for (int n = 0; n < TILE / 16; n++) {
             statistics.gradients(dp[n], p[n]);
             as_operand(operand[n], dp[n]);
         }
-        warpgroup_fence();
+        warpgroup_fence(dq, operand);
         add_product<D>(dq, operand, k_tile);
         warpgroup_commit();
-        warpgroup_wait<0>();
+        warpgroup_wait<0>(dq);
         __syncthreads();
     }
     store_q<D>(s, head, dq, reinterpret_cast<float*>(q_tile), first, row, cos, sin, d_qkv);

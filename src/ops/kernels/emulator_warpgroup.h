@@ -78,13 +78,13 @@ inline void finish(Product& p, Sums& sums) {
 }
 }  // namespace emulator
 
-inline void warpgroup_fence() {
+template <typename... R> void warpgroup_fence(R&...) {
     emulator::together([](emulator::Warp& w) { w.fenced = true; });
 }
 inline void warpgroup_commit() {
     emulator::together([](emulator::Warp& w) { w.products.emplace_back(); });
 }
-template <int N> void warpgroup_wait() {
+template <int N, typename... R> void warpgroup_wait(R&...) {
     emulator::together([](emulator::Warp& w) {
         w.fenced = false;
         while (w.products.size() > N + 1) {

@@ -31,13 +31,25 @@ __device__ __forceinline__ uint64_t descriptor(const bf16* start) {
 __device__ __forceinline__ uint64_t ahead(uint64_t descriptor, int values) { return descriptor + values * 2 / 16; }
 
 #ifndef XP_EMULATOR
-// The compiler leaves registers of what follows as they are now; wants to stand before the first product
-// after anything else has touched sums or operands.
-__device__ __forceinline__ void warpgroup_fence() { asm volatile("wgmma.fence.sync.aligned;" ::: "memory"); }
+// Whatever writes these registers comes before this line, whatever reads them behind it: the compiler sees in a
+// product neither that it reads and writes them later, nor that a wait is what ends it.
+__device__ __forceinline__ void hold(float& x) { asm volatile("" : "+f"(x)::"memory"); }
+__device__ __forceinline__ void hold(uint32_t& x) { asm volatile("" : "+r"(x)::"memory"); }
+template <typename T, int N> __device__ __forceinline__ void hold(T (&x)[N]) {
+#pragma unroll
+    for (int i = 0; i < N; i++) hold(x[i]);
+}
+
+// Before the first product after anything else has touched its sums or operands, which are named.
+template <typename... R> __device__ __forceinline__ void warpgroup_fence(R&... registers) {
+    (hold(registers), ...);
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+}
 __device__ __forceinline__ void warpgroup_commit() { asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory"); }
-// All but the last N groups have ended.
-template <int N> __device__ __forceinline__ void warpgroup_wait() {
+// All but the last N groups have ended; their sums are named.
+template <int N, typename... R> __device__ __forceinline__ void warpgroup_wait(R&... sums) {
     asm volatile("wgmma.wait_group.sync.aligned %0;" ::"n"(N) : "memory");
+    (hold(sums), ...);
 }
 // What this thread has written or copied to shared memory is there for tensor cores too, after the
 // block's next barrier.
