@@ -172,7 +172,8 @@ impl Gpu {
     /// # Errors
     /// [`Error::Device`] if there is no driver, no such GPU or no cuBLAS.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
-        let not = std::env::var_os(NO_WARPGROUPS).is_some_and(|value| value != "" && value != "0");
+        let not =
+            std::env::var_os(NO_WARPGROUPS).is_some_and(|value| !value.is_empty() && value != "0");
         Self::open_with(ordinal, !not)
     }
 
