@@ -7,7 +7,7 @@ use xp::ops::{Backend, Cpu, Precision};
 use xp::train::checkpoint::{Arena, State};
 use xp::train::{self, Trainer};
 
-use crate::device::{Pair, both};
+use crate::device::{Pair, all_kernels};
 
 /// Small enough for the emulator, with every kind of padding: heads of 40 channels, rows of 70.
 pub fn config() -> Config {
@@ -70,7 +70,7 @@ pub fn batch(step: usize) -> Vec<u32> {
 
 #[test]
 fn a_step_has_the_losses_and_gradients_of_the_cpu() {
-    both(|pair| {
+    all_kernels(|pair| {
         let (mut want, mut got) = (trainer(Cpu::new()), trainer(pair_backend(pair)));
         let want_loss = want.step(&batch(0)).unwrap().loss;
         let got_loss = got.step(&batch(0)).unwrap().loss;
@@ -97,7 +97,7 @@ fn pair_backend(pair: &Pair) -> Cuda<crate::device::Device> {
 
 #[test]
 fn training_curves_agree_with_the_cpu_in_f32() {
-    both(|pair| {
+    all_kernels(|pair| {
         let (mut want, mut got) = (trainer(Cpu::new()), trainer(pair_backend(pair)));
         // The tolerance of a loss, in nats, over the whole curve.
         let tolerance = if pair.precision == Precision::F32 { 2e-4 } else { 2e-2 };
@@ -131,7 +131,7 @@ fn training_curves_agree_with_the_cpu_in_f32() {
 
 #[test]
 fn a_resumed_training_has_the_same_bits() {
-    both(|pair| {
+    all_kernels(|pair| {
         let arena = |trainer: &Trainer<_>, arena| {
             let mut out = vec![0.0; trainer.layout().len()];
             trainer.read(arena, 0, &mut out).unwrap();
