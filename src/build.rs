@@ -64,13 +64,15 @@ mod device {
     const ARCHITECTURES: [&str; 5] = ["80", "86", "89", "90", "90a"];
     /// Such kernels.
     const HOPPER: &str = "attention_hopper";
+    /// Set by this repository's checks: a warning of another nvcc must not keep anybody from building.
+    const DENY_WARNINGS: &str = "XP_CUDA_DENY_WARNINGS";
     const HELP: &str = "the feature `cuda` needs nvcc of CUDA 12 or 13: install the CUDA toolkit \
                         (or run tests/gpu/toolkit.sh, which fetches a small one), and name its \
                         folder in CUDA_HOME";
 
     /// One embedded fatbin a source file, listed in `kernels.rs`.
     pub fn compile() {
-        for name in ["CUDA_HOME", "CUDA_PATH", "NVCC", "XP_CUDA_ARCHITECTURES"] {
+        for name in ["CUDA_HOME", "CUDA_PATH", "NVCC", "XP_CUDA_ARCHITECTURES", DENY_WARNINGS] {
             println!("cargo::rerun-if-env-changed={name}");
         }
         let out = PathBuf::from(env::var_os("OUT_DIR").expect("set by cargo"));
@@ -88,7 +90,10 @@ mod device {
         let compile = |source: &Path| {
             let fatbin = out.join(source.with_extension("fatbin").file_name().expect("a file"));
             let mut command = Command::new(&nvcc);
-            command.args(["-fatbin", "-O3", "-std=c++17", "-Werror=all-warnings"]);
+            command.args(["-fatbin", "-O3", "-std=c++17"]);
+            if env::var_os(DENY_WARNINGS).is_some() {
+                command.arg("-Werror=all-warnings");
+            }
             let of_hopper = source.file_stem().is_some_and(|stem| stem == HOPPER);
             for arch in if of_hopper { &hopper } else { &plain } {
                 command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
