@@ -80,7 +80,7 @@ mod device {
         let version = version(&nvcc);
         let chosen = env::var("XP_CUDA_ARCHITECTURES").unwrap_or_else(|_| ARCHITECTURES.join(","));
         let chosen: Vec<&str> = chosen.split(',').collect();
-        let hopper: Vec<&str> = chosen.iter().copied().filter(|arch| *arch == "90a").collect();
+        let hopper: &[&str] = if chosen.contains(&"90a") { &["90a"] } else { &[] };
         let mut plain: Vec<&str> = Vec::new();
         for arch in chosen.iter().map(|arch| arch.trim_end_matches('a')) {
             if !plain.contains(&arch) {
@@ -95,7 +95,7 @@ mod device {
                 command.arg("-Werror=all-warnings");
             }
             let of_hopper = source.file_stem().is_some_and(|stem| stem == HOPPER);
-            for arch in if of_hopper { &hopper } else { &plain } {
+            for arch in if of_hopper { hopper } else { &plain } {
                 command.arg(format!("-gencode=arch=compute_{arch},code=sm_{arch}"));
             }
             if !of_hopper {

@@ -13,22 +13,19 @@ pub type Device = xp::ops::cuda::Gpu;
 
 pub type Buf = <Cuda<Device> as Backend>::Buf;
 
-/// The devices: an emulator without and one with the instructions of Hopper.
+/// The device as it is, or with its other kernels: an emulator without the instructions of Hopper, and
+/// one with them.
 #[cfg(feature = "cuda-emulator")]
-fn devices() -> Vec<Device> {
-    vec![Device::default(), Device::default().with_warpgroups()]
+#[expect(clippy::unnecessary_wraps, reason = "a GPU may be missing, an emulator never is")]
+fn device(other: bool) -> Option<Device> {
+    Some(if other { Device::default().with_warpgroups() } else { Device::default() })
 }
 
-/// The device, if there is one: as it is, and without the instructions of Hopper.
+/// The device as it is, or without the instructions of Hopper; or a line that says why there is none.
 #[cfg(not(feature = "cuda-emulator"))]
-fn devices() -> Vec<Device> {
-    match Device::open(0) {
-        Ok(gpu) => vec![gpu, Device::open_with(0, false).unwrap()],
-        Err(error) => {
-            println!("skipped: {error}");
-            Vec::new()
-        }
-    }
+fn device(other: bool) -> Option<Device> {
+    let opened = if other { Device::open_with(0, false) } else { Device::open(0) };
+    opened.inspect_err(|error| println!("skipped: {error}")).ok()
 }
 
 /// A CPU and a CUDA device with matrix inputs of one precision.
@@ -40,21 +37,20 @@ pub struct Pair {
 
 /// Runs `test` in both precisions.
 pub fn both(test: impl Fn(&Pair)) {
-    run(devices().into_iter().take(1), &test, &[Precision::F32, Precision::Bf16]);
+    run(device(false), &[Precision::F32, Precision::Bf16], test);
 }
 
-/// The same, and in bf16 also with other devices' kernels, where they are others.
+/// The same, and in bf16 also with the device's other kernels.
 pub fn all_kernels(test: impl Fn(&Pair)) {
     both(&test);
-    run(devices().into_iter().skip(1), &test, &[Precision::Bf16]);
+    run(device(true), &[Precision::Bf16], test);
 }
 
-fn run(devices: impl Iterator<Item = Device>, test: impl Fn(&Pair), precisions: &[Precision]) {
-    for device in devices.map(Arc::new) {
-        for &precision in precisions {
-            let cuda = Cuda::new(Arc::clone(&device), precision);
-            test(&Pair { cpu: Cpu::new(), cuda, precision });
-        }
+fn run(device: Option<Device>, precisions: &[Precision], test: impl Fn(&Pair)) {
+    let Some(device) = device.map(Arc::new) else { return };
+    for &precision in precisions {
+        let cuda = Cuda::new(Arc::clone(&device), precision);
+        test(&Pair { cpu: Cpu::new(), cuda, precision });
     }
 }
 
@@ -150,5 +146,19 @@ impl Pair {
                 self.precision
             );
         }
+    }
+
+    /// The norm of all errors, over the norm of `want`: rounding that goes one way does not hide in the
+    /// bounds of single values.
+    pub fn check_norm(&self, what: &str, got: &[f32], want: &[f32], f32: f64, bf16: f64) {
+        let tolerance = match self.precision {
+            Precision::F32 => f32,
+            Precision::Bf16 => bf16 / 256.0,
+        };
+        let norm =
+            |values: &mut dyn Iterator<Item = f64>| values.map(|x| x * x).sum::<f64>().sqrt();
+        let errors = &mut got.iter().zip(want).map(|(&g, &w)| f64::from(g) - f64::from(w));
+        let share = norm(errors) / norm(&mut want.iter().map(|&w| f64::from(w)));
+        assert!(share <= tolerance, "{what} in {:?}: off by {share:e} of it", self.precision);
     }
 }

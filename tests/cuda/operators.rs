@@ -174,6 +174,7 @@ fn attention() {
             let sizes: Vec<f64> = sizes.iter().map(|&size| size.into()).collect();
             let (name, got) = (format!("out {what}"), pair.get(&out_on));
             pair.check_sized(&name, &got, (&out, &sizes), 1e-5, 2.05);
+            pair.check_norm(&name, &got, &out, 2e-6, 0.75);
             pair.check(&format!("lse {what}"), &pair.get(&lse_on), &lse, 1e-5, 0.01);
 
             let (d_out, d_out_on) = pair.matrix_noise(n * width, "d_out", 1.0);

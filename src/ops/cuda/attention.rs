@@ -33,7 +33,6 @@ fn argument(shape: AttentionShape) -> Argument {
 }
 
 /// The kernels of a precision and padded head dimension: how they are named, and launched.
-#[derive(Clone, Copy)]
 struct Kernels {
     /// What their names have in the precision's place.
     family: &'static str,

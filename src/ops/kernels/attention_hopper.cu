@@ -18,6 +18,25 @@ __device__ __forceinline__ void load_tile(bf16* tile, const AttentionShape& s, c
     load_tile<D, COUNT>(tile, from + j * TILE * stride, stride, s.seq_len - j * TILE, s.head_dim, swizzled);
 }
 
+// Tiles `j` of two matrices into the stage that is theirs, on the way until it is waited for.
+template <int D, int COUNT>
+__device__ __forceinline__ void load_stage(bf16* stages, const AttentionShape& s, const bf16* a, int64_t a_stride,
+                                           const bf16* b, int64_t b_stride, int j) {
+    bf16* stage = stages + j % 2 * 2 * TILE * D;
+    load_tile<D, COUNT>(stage, s, a, a_stride, j);
+    load_tile<D, COUNT>(stage + TILE * D, s, b, b_stride, j);
+    copy_async_commit();
+}
+
+// Every thread's copies have arrived, for tensor cores too, but for those of one further stage if it is on
+// its way.
+__device__ __forceinline__ void wait_for_stage(bool further) {
+    if (further) copy_async_wait<1>();
+    else copy_async_wait<0>();
+    warpgroup_publish();
+    __syncthreads();
+}
+
 // Blocks of 16 columns, as the softmax has them, as those of 8 that an instruction writes.
 typedef float Scores[TILE / 16][2][4];
 __device__ __forceinline__ float (&as_sums(Scores& scores))[8][4] { return reinterpret_cast<float (&)[8][4]>(scores); }
@@ -79,13 +98,8 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
 #pragma unroll
     for (int g = 0; g < GROUPS; g++)
         load_tile<D, ALL>(q_tiles + g * SIZE, s, head.q, head.stride, first_tile + g);
-    auto load_stage = [&](int j) {
-        bf16* stage = stages + j % 2 * 2 * SIZE;
-        load_tile<D, ALL>(stage, s, head.k, head.stride, j);
-        load_tile<D, ALL>(stage + SIZE, s, head.v, head.stride, j);
-        copy_async_commit();
-    };
-    load_stage(0);
+    auto load = [&](int j) { load_stage<D, ALL>(stages, s, head.k, head.stride, head.v, head.stride, j); };
+    load(0);
 
     Softmax softmax(s);
     float sums[D / 8][4];
@@ -95,14 +109,8 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
     for (int j = 0; j <= last; j++) {
         const bf16* k_tile = stages + j % 2 * 2 * SIZE;
         const bf16* v_tile = k_tile + SIZE;
-        if (j < last) {
-            load_stage(j + 1);
-            copy_async_wait<1>();
-        } else {
-            copy_async_wait<0>();
-        }
-        warpgroup_publish();
-        __syncthreads();
+        if (j < last) load(j + 1);
+        wait_for_stage(j < last);
         if (j == 0) load_rows<D>(q, q_tiles + group * SIZE);
         // The first of two tiles ends one tile of keys before the second.
         if (j <= tile) {
@@ -143,19 +151,15 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     // The first keys have the most queries, and the lowest block index.
     int tile = blockIdx.x, first = tile * TILE, tiles = gridDim.x;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
-    const bf16* d_head = d_out + head.out_at;
     int row = threadIdx.x / 32 * 16;
 
     load_tile<D, THREADS>(k_tile, s, head.k, head.stride, tile);
     load_tile<D, THREADS>(v_tile, s, head.v, head.stride, tile);
-    auto load_stage = [&](int i) {
-        bf16* stage = stages + i % 2 * 2 * SIZE;
-        load_tile<D, THREADS>(stage, s, head.q, head.stride, i);
-        load_tile<D, THREADS>(stage + SIZE, s, d_head, head.out_stride, i);
-        copy_async_commit();
+    auto load = [&](int i) {
+        load_stage<D, THREADS>(stages, s, head.q, head.stride, d_out + head.out_at, head.out_stride, i);
         load_statistics(statistics + i % 2 * 2 * TILE, s, head, lse, delta, i * TILE);
     };
-    load_stage(tile);
+    load(tile);
     float dk[D / 8][4], dv[D / 8][4];
     clear(dk), clear(dv);
 
@@ -163,14 +167,8 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
         const bf16* q_tile = stages + i % 2 * 2 * SIZE;
         const bf16* d_tile = q_tile + SIZE;
         const float* lse_row = statistics + i % 2 * 2 * TILE;
-        if (i + 1 < tiles) {
-            load_stage(i + 1);
-            copy_async_wait<1>();
-        } else {
-            copy_async_wait<0>();
-        }
-        warpgroup_publish();
-        __syncthreads();
+        if (i + 1 < tiles) load(i + 1);
+        wait_for_stage(i + 1 < tiles);
         // Keys are rows, queries columns. The weights are made while their gradients are still summed.
         Scores p, dp;
         uint32_t p_operand[TILE / 16][4], dp_operand[TILE / 16][4];
@@ -217,13 +215,8 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
 
     load_tile<D, THREADS>(q_tile, s, head.q, head.stride, tile);
     load_tile<D, THREADS>(d_tile, s, d_out + head.out_at, head.out_stride, tile);
-    auto load_stage = [&](int j) {
-        bf16* stage = stages + j % 2 * 2 * SIZE;
-        load_tile<D, THREADS>(stage, s, head.k, head.stride, j);
-        load_tile<D, THREADS>(stage + SIZE, s, head.v, head.stride, j);
-        copy_async_commit();
-    };
-    load_stage(0);
+    auto load = [&](int j) { load_stage<D, THREADS>(stages, s, head.k, head.stride, head.v, head.stride, j); };
+    load(0);
     RowStatistics statistics(s, head, lse, delta, first + row);
     float dq[D / 8][4];
     clear(dq);
@@ -231,14 +224,8 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
     for (int j = 0; j <= tile; j++) {
         const bf16* k_tile = stages + j % 2 * 2 * SIZE;
         const bf16* v_tile = k_tile + SIZE;
-        if (j < tile) {
-            load_stage(j + 1);
-            copy_async_wait<1>();
-        } else {
-            copy_async_wait<0>();
-        }
-        warpgroup_publish();
-        __syncthreads();
+        if (j < tile) load(j + 1);
+        wait_for_stage(j < tile);
         Scores p, dp;
         uint32_t operand[TILE / 16][4];
         warpgroup_fence();
