@@ -434,6 +434,73 @@ fn without_weights_an_added_length_trains_again_and_loses_nothing() {
     assert_eq!(lab.states(&spec, "r"), ["done"; 4]);
 }
 
+#[test]
+fn the_evaluations_of_two_trainings_are_not_put_together() {
+    let lab = Lab::new();
+    let drop = ("[eval]", "[output]\nkeep_weights = false\n\n[eval]");
+    let spec = lab.spec("tiny", &[drop]);
+    let longer = lab.spec("longer", &[drop, ("[64, 128, 256]", "[64, 512]")]);
+    let one = ["--only", "geo", "--seeds", "1"];
+    assert_eq!(code(&lab.run(&spec, "r", &one)), 0);
+    let edit = |file: &str, from: &str, to: &str| {
+        let path = lab.path(&format!("r/tiny/geo/seed-1/{file}"));
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{file}: {text}");
+        std::fs::write(&path, text.replace(from, to)).unwrap();
+    };
+    let record = || std::fs::read(lab.path("r/tiny/geo/seed-1/run.json")).unwrap();
+    let refused = |expected: &str| {
+        let before = record();
+        let output = lab.run(&longer, "r", &one);
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(code(&output), 4, "{text}");
+        assert!(text.contains(expected), "{text}");
+        assert_eq!(record(), before, "{expected}");
+    };
+    // Known before it is trained: another device class would have other bits.
+    edit("provenance.json", "\"device_class\": \"cpu ", "\"device_class\": \"gpu ");
+    refused("the training of `");
+    edit("provenance.json", "\"device_class\": \"gpu ", "\"device_class\": \"cpu ");
+    // Known once it is: as if the former training had come to other weights.
+    let hash = lab.json("r/tiny/geo/seed-1/run.json")["train"]["weights"].clone();
+    let hash = hash.as_str().expect("the hash of the weights");
+    edit("run.json", hash, &"0".repeat(64));
+    refused(&format!("weights: \"{}\" -> \"{hash}\"", "0".repeat(64)));
+    refused("results of two trainings are not put together");
+    assert_eq!(code(&lab.run(&longer, "r", &[&one[..], &["--force"]].concat())), 0);
+    let forced = lab.json("r/tiny/geo/seed-1/run.json");
+    assert_eq!(forced["train"]["weights"], hash);
+    let lengths: Vec<_> = forced["eval"].as_object().unwrap().keys().collect();
+    assert_eq!(lengths, ["64", "512"], "the chunks of the other training are gone");
+    // A record of a version that wrote no hash contradicts nothing.
+    edit("run.json", &format!("\"{hash}\""), "null");
+    assert_eq!(code(&lab.run(&spec, "r", &one)), 0);
+    assert_eq!(lab.json("r/tiny/geo/seed-1/run.json")["train"]["weights"], hash);
+}
+
+#[test]
+fn damaged_weights_are_not_evaluated() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    let longer = lab.spec("longer", &[("[64, 128, 256]", "[64, 512]")]);
+    let one = ["--only", "geo", "--seeds", "1"];
+    assert_eq!(code(&lab.run(&spec, "r", &one)), 0);
+    let path = lab.path("r/tiny/geo/seed-1/weights.safetensors");
+    let whole = std::fs::read(&path).unwrap();
+    let mut bytes = whole.clone();
+    let last = bytes.len() - 4;
+    bytes[last] ^= 1;
+    std::fs::write(&path, &bytes).unwrap();
+    let output = lab.run(&longer, "r", &one);
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(code(&output), 4, "{text}");
+    assert!(text.contains("does not hold the weights that run.json says were trained"), "{text}");
+    // As it says: without the file the run is trained again.
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(code(&lab.run(&longer, "r", &one)), 0);
+    assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
 /// Perplexities of one run by length, as trained or under a transform.
 fn ppl(record: &Value, transform: Option<&str>, length: &str) -> f64 {
     let eval = transform.map_or(&record["eval"], |transform| &record["transforms"][transform]);

@@ -127,6 +127,12 @@ fn an_experiments_folder_is_a_source_too_and_what_one_side_lacks_is_added() {
     };
     assert_eq!(weights("a"), weights("b"));
     assert!(taken(&lab.merge(&["a/tiny"], "b")).iter().all(|taken| *taken == "already_there"));
+    // A record of a version that wrote no hash of the weights is no other training.
+    lab.write("b/tiny/geo/seed-1/run.json", |text| {
+        let record: Value = serde_json::from_str(&text).unwrap();
+        text.replace(&record["train"]["weights"].to_string(), "null")
+    });
+    assert!(taken(&lab.merge(&["a/tiny"], "b")).iter().all(|taken| *taken == "already_there"));
 }
 
 #[test]

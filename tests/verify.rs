@@ -137,6 +137,11 @@ fn files_that_contradict_each_other_are_named() {
     let whole = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &whole[..whole.len() - 8]).unwrap();
     assert!(lab.fails(&verify, 4).contains("weights.safetensors: "));
+    let mut flipped = whole.clone();
+    flipped[whole.len() - 4] ^= 1;
+    std::fs::write(&weights, &flipped).unwrap();
+    let text = lab.fails(&verify, 4);
+    assert!(text.contains("weights.safetensors: the hash of its weights is "), "{text}");
     std::fs::write(&weights, &whole).unwrap();
     assert_eq!(lab.xp(&verify).status.code(), Some(0));
 }
@@ -168,7 +173,14 @@ fn what_only_another_training_can_show_is_shown_with_both_values() {
     let last = bytes.len() - 4;
     bytes[last] ^= 1;
     std::fs::write(&weights, &bytes).unwrap();
+    // The whole run, as a version recorded it that wrote no hash of its weights.
+    lab.edit("run.json", |text| {
+        let hash = number(text, "/train/weights");
+        text.replace(&hash, "null")
+    });
+    assert_eq!(lab.xp(&["verify", RUN]).status.code(), Some(0), "nothing holds the weights");
     let text = lab.fails(&verify, 4);
+    assert!(!text.contains("run.json"), "{text}");
     assert!(
         text.contains("weights.safetensors: 1 of ") && text.contains("values differ: value "),
         "{text}"

@@ -66,7 +66,8 @@ pub struct Args {
     /// Begin no run after one that fails or diverges.
     #[arg(long)]
     fail_fast: bool,
-    /// Go on from a checkpoint that another device class made.
+    /// Go on from a checkpoint that another device class made; evaluate all of a run anew whose
+    /// weights were not kept, if it comes to other bits when it is trained again.
     #[arg(long)]
     force: bool,
     /// Move results of another protocol under these names to superseded/.

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::canonical::{self, Difference};
+
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -110,6 +112,27 @@ pub struct Training {
     /// records of versions that did not write it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<String>,
+    /// blake3 of the final weights, likewise, whether or not they were kept; `None` too if the
+    /// training diverged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<String>,
+}
+
+impl Training {
+    /// Where two carryings-out of one training came to different bits; what one of them does not say,
+    /// being of a former version, contradicts nothing.
+    #[must_use]
+    pub fn contradictions(&self, other: &Self) -> Vec<Difference> {
+        let (mut own, mut other) = (self.clone(), other.clone());
+        let pairs = [(&mut own.init, &mut other.init), (&mut own.weights, &mut other.weights)];
+        for (own, other) in pairs {
+            if own.is_none() || other.is_none() {
+                (*own, *other) = (None, None);
+            }
+        }
+        let json = |training| serde_json::to_value(training).expect("a training is JSON");
+        canonical::differences(&json(own), &json(other))
+    }
 }
 
 /// The token streams that a run read.

@@ -214,8 +214,13 @@ mod tests {
             ))
             .unwrap()
         };
-        record.train =
-            Some(crate::results::Training { steps: 3, tokens: 3, final_loss: None, init: None });
+        record.train = Some(crate::results::Training {
+            steps: 3,
+            tokens: 3,
+            final_loss: None,
+            init: None,
+            weights: None,
+        });
         let results = record.eval.clone();
         record.transforms.insert("pi({trained})".into(), results.clone());
         let mut board = Board::open(&dir, true, 3).unwrap();

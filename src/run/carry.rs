@@ -15,6 +15,7 @@ use super::streams::Streams;
 use super::{Error, executor};
 use crate::data::{Order, TokenStream};
 use crate::fs;
+use crate::model::Layout;
 use crate::plan::{Coverage, Run, comparable, eval_id};
 use crate::results::store::{self, TrainLog};
 use crate::results::{DataIdentity, Record, RunDir, Status, Step, Training};
@@ -142,9 +143,10 @@ fn train(
     let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
     let owner =
         Owner { train_id: context.run.train_id.clone(), device_class: executor.device_class() };
+    let before = added_to(context, inspection, &owner.device_class)?;
     let job = job(context.run, context.steps);
     let initial = executor.initial(&job)?;
-    let init = initial_hash(&initial);
+    let init = weights::hash_of(&Layout::new(&job.protocol.model), &initial);
     let (from, start) = match resume_point(context, &owner)? {
         Some(state) => (state.step, Start::Checkpoint(Box::new(state))),
         None => (0, Start::Fresh(initial)),
@@ -217,21 +219,26 @@ fn train(
         Some(loss) => Some(loss),
         None => store::read_train(dir)?.last().and_then(|step| step.loss),
     };
-    if context.keep_weights {
-        let read = |offset, out: &mut [f32]| {
-            session.read(Arena::Weights, offset, out).map_err(io::Error::other)
-        };
-        weights::save(&dir.weights(), session.layout(), read)?;
-    }
-    log.speed(&context.run.point.resolved.protocol, &mut durations);
+    let read = |offset, out: &mut [f32]| {
+        session.read(Arena::Weights, offset, out).map_err(io::Error::other)
+    };
+    let hash = weights::hash(session.layout(), read)
+        .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
     let training = Training {
         steps: context.steps,
         tokens: protocol.tokens(context.steps),
         final_loss: last_loss,
         init: Some(init),
+        weights: Some(hash),
     };
-    // A run trained again because its weights were not kept holds its evaluation already.
-    let held = inspection.record.as_ref().and_then(|record| record.evaluation.as_ref());
+    let held = match before {
+        Some(record) => evaluation_held(context, record, &training)?,
+        None => None,
+    };
+    if context.keep_weights {
+        weights::save(&dir.weights(), session.layout(), read)?;
+    }
+    log.speed(&context.run.point.resolved.protocol, &mut durations);
     let outcome = Outcome { training, data: data_identity(context) };
     let mut session = session.finish();
     if !evaluate(context, held, &outcome, session.as_mut(), &mut board, observer)? {
@@ -254,14 +261,45 @@ fn work(context: &Context<'_>) -> Work {
     }
 }
 
-/// blake3 of weights as f32, little-endian: what two machines compare before any arithmetic.
-fn initial_hash(weights: &[f32]) -> String {
-    let mut hasher = blake3::Hasher::new();
-    for part in weights.chunks(1 << 16) {
-        let bytes: Vec<u8> = part.iter().flat_map(|weight| weight.to_le_bytes()).collect();
-        hasher.update(&bytes);
+/// The record whose evaluation a training that is carried out again adds to: its weights were not
+/// kept.
+fn added_to<'r>(
+    context: &Context<'_>,
+    inspection: &'r Inspection,
+    device_class: &str,
+) -> Result<Option<&'r Record>, Error> {
+    let record = inspection.record.as_ref().filter(|record| record.status == Status::Done);
+    let Some(record) = record else { return Ok(None) };
+    let provenance = store::read_provenance(context.dir)?;
+    let there = provenance.map(|provenance| provenance.device_class).unwrap_or_default();
+    if !there.is_empty() && there != device_class && !context.force {
+        return Err(Error::OtherDevice {
+            what: "training",
+            run: context.dir.path().display().to_string(),
+            there,
+            here: device_class.to_owned(),
+        });
     }
-    hasher.finalize().to_hex().to_string()
+    Ok(Some(record))
+}
+
+/// The evaluation that stays beside a training carried out again: that of the same bits.
+fn evaluation_held<'r>(
+    context: &Context<'_>,
+    record: &'r Record,
+    training: &Training,
+) -> Result<Option<&'r serde_json::Value>, Error> {
+    let before = record.train.as_ref();
+    let differ = before.map(|before| before.contradictions(training)).unwrap_or_default();
+    if differ.is_empty() {
+        return Ok(record.evaluation.as_ref());
+    }
+    if context.force {
+        return Ok(None);
+    }
+    let differ: Vec<String> = differ.iter().map(ToString::to_string).collect();
+    let run = context.dir.path().display().to_string();
+    Err(Error::OtherTraining { run, differ: differ.join("; ") })
 }
 
 /// Appends `len` tokens from `start`, which are there: rows and chunks are cut to fit.
@@ -273,7 +311,7 @@ pub(super) fn read_into(stream: &TokenStream, start: u64, len: u64, out: &mut Ve
 
 /// The newest sound checkpoint.
 fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Option<checkpoint::State>, Error> {
-    let layout = crate::model::Layout::new(&context.run.point.resolved.protocol.model);
+    let layout = Layout::new(&context.run.point.resolved.protocol.model);
     let logged = store::read_train(context.dir).map_or(0, |steps| steps.len() as u64);
     for found in checkpoint::list(&context.dir.checkpoint()) {
         // A log that is shorter than the checkpoint was tampered with; train.jsonl must be whole.
@@ -282,6 +320,7 @@ fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Option<checkpoin
         }
         if found.owner.device_class != owner.device_class && !context.force {
             return Err(Error::OtherDevice {
+                what: "checkpoint",
                 run: context.dir.path().display().to_string(),
                 there: found.owner.device_class,
                 here: owner.device_class.clone(),
@@ -308,6 +347,7 @@ fn diverged(
         tokens: protocol.tokens(step + 1),
         final_loss: None,
         init: Some(init),
+        weights: None,
     };
     let mut record = new_record(context, Status::Diverged, training, data_identity(context));
     // Nothing was evaluated, so nothing of the evaluation is held.
@@ -333,7 +373,8 @@ pub fn record_failure(context: &Context<'_>, error: &Error) {
         let _ = store::write_provenance(dir, &provenance);
     }
     if !dir.record().exists() && dir.path().exists() {
-        let training = Training { steps: 0, tokens: 0, final_loss: None, init: None };
+        let training =
+            Training { steps: 0, tokens: 0, final_loss: None, init: None, weights: None };
         let record = new_record(context, Status::Failed, training, data_identity(context));
         let _ = store::write_record(dir, &record);
     }
@@ -347,7 +388,7 @@ fn evaluate_only(
 ) -> Result<Ending, Error> {
     let dir = context.dir;
     fs::create_dir_all(dir.path())?;
-    let layout = crate::model::Layout::new(&context.run.point.resolved.protocol.model);
+    let layout = Layout::new(&context.run.point.resolved.protocol.model);
     let mut record = inspection.record.clone();
     let mut source = None;
     if let Some(twin) = &inspection.twin {
@@ -359,6 +400,12 @@ fn evaluate_only(
     let weights_of = inspection.twin.as_ref().unwrap_or(dir).weights();
     let weights = weights::load(&weights_of, &layout)
         .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
+    if let Some(was) = record.train.as_ref().and_then(|train| train.weights.clone()) {
+        let is = weights::hash_of(&layout, &weights);
+        if is != was {
+            return Err(Error::OtherWeights { path: weights_of, was, is });
+        }
+    }
     let steps = record.train.as_ref().map_or(context.steps, |t| t.steps);
     let mut log = Log::begin(dir, &executor.device_class(), work(context), steps, steps)?;
     let mut board = Board::open(dir, context.tensorboard, steps)?;

@@ -61,7 +61,8 @@ pub enum Error {
     Executor(#[from] executor::Error),
     /// Tokens that are not those of the experiment's results.
     #[error(
-        "the {split} tokens are not those that this experiment began with: {is}; lock.json has {was}. The text,          the tokenizer or its software changed under the same name: put it back, or begin anew (--name NAME)"
+        "the {split} tokens are not those that this experiment began with: {is}; lock.json has {was}. The text, \
+         the tokenizer or its software changed under the same name: put it back, or begin anew (--name NAME)"
     )]
     OtherTokens {
         /// Which split.
@@ -71,18 +72,45 @@ pub enum Error {
         /// What is found now.
         is: String,
     },
+    /// A training that was carried out again, for a further evaluation, and came to other bits.
+    #[error(
+        "`{run}`, trained again since its weights were not kept, came to other bits than run.json has: \
+         {differ}; results of two trainings are not put together; \
+         --force evaluates all of it anew and replaces them"
+    )]
+    OtherTraining {
+        /// The run's folder.
+        run: String,
+        /// What differs, with both values.
+        differ: String,
+    },
+    /// Weights that are not those of the training.
+    #[error(
+        "`{}` does not hold the weights that run.json says were trained (hash {is}, not {was}): remove \
+         the file, and the run is trained again", path.display()
+    )]
+    OtherWeights {
+        /// The file.
+        path: std::path::PathBuf,
+        /// The hash in run.json.
+        was: String,
+        /// That of the file's weights.
+        is: String,
+    },
     /// The spec asks for what its data does not give.
     #[error("{0}")]
     Input(String),
-    /// A checkpoint of another device class.
+    /// A checkpoint, or results that are to be added to, of another device class.
     #[error(
-        "the checkpoint of `{run}` was made on `{there}`, this is `{here}`: other bits would come out; \
+        "the {what} of `{run}` was made on `{there}`, this is `{here}`: other bits would come out; \
          go on there, or pass --force to go on here"
     )]
     OtherDevice {
+        /// What would be gone on with.
+        what: &'static str,
         /// The run's folder.
         run: String,
-        /// The device class of the checkpoint.
+        /// The device class on which it was made.
         there: String,
         /// This device class.
         here: String,
@@ -125,6 +153,8 @@ impl Error {
             Self::Conflict(_)
             | Self::RunConflict(_)
             | Self::OtherDevice { .. }
+            | Self::OtherTraining { .. }
+            | Self::OtherWeights { .. }
             | Self::OtherTokens { .. } => ErrorKind::Integrity,
         }
     }

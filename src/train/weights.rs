@@ -143,6 +143,38 @@ pub fn save(
     })
 }
 
+/// blake3 of a model's weights as f32, little-endian, in the order of the layout: what two machines
+/// compare. `read(offset, out)` copies `out.len()` values of their arena.
+///
+/// # Errors
+/// What `read` returns.
+pub fn hash(
+    layout: &Layout,
+    mut read: impl FnMut(usize, &mut [f32]) -> io::Result<()>,
+) -> io::Result<String> {
+    let mut hasher = blake3::Hasher::new();
+    let (mut values, mut bytes) =
+        (vec![0.0f32; PIECE], Vec::with_capacity(PIECE * size_of::<f32>()));
+    for first in (0..layout.len()).step_by(PIECE) {
+        let values = &mut values[..PIECE.min(layout.len() - first)];
+        read(first, values)?;
+        bytes.clear();
+        bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
+        hasher.update(&bytes);
+    }
+    Ok(hasher.finalize().to_hex().to_string())
+}
+
+/// As [`hash`], of weights in memory.
+#[must_use]
+pub fn hash_of(layout: &Layout, weights: &[f32]) -> String {
+    let read = |offset: usize, out: &mut [f32]| {
+        out.copy_from_slice(&weights[offset..][..out.len()]);
+        Ok(())
+    };
+    hash(layout, read).expect("memory is read")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

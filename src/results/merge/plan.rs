@@ -251,7 +251,11 @@ fn take(
 /// What two finished carryings-out of one training are to each other; `None` if they contradict.
 fn relation(ours: &Side, theirs: &Side) -> Result<Option<Taken>, Error> {
     let (Some(own), Some(other)) = (&ours.record, &theirs.record) else { return Ok(None) };
-    if own.train != other.train || own.status != other.status || own.status == Status::Imported {
+    let same_training = match (&own.train, &other.train) {
+        (Some(own), Some(other)) => own.contradictions(other).is_empty(),
+        (own, other) => own == other,
+    };
+    if !same_training || own.status != other.status || own.status == Status::Imported {
         return Ok((own == other).then_some(Taken::AlreadyThere));
     }
     let (own_weights, other_weights) = (ours.dir.weights(), theirs.dir.weights());
@@ -264,15 +268,19 @@ fn relation(ours: &Side, theirs: &Side) -> Result<Option<Taken>, Error> {
         Ok(chunks.iter().map(|chunk| format!("{chunk:?}")).collect())
     };
     let (own_chunks, other_chunks) = (chunks(ours)?, chunks(theirs)?);
-    Ok(if own_chunks == other_chunks && own != other {
-        None
-    } else if other_chunks.is_subset(&own_chunks) {
-        Some(if completes(theirs, ours) { Taken::Completed } else { Taken::AlreadyThere })
-    } else if own_chunks.is_subset(&other_chunks) {
-        Some(Taken::Extended)
-    } else {
-        None
-    })
+    Ok(
+        if own_chunks == other_chunks
+            && *own != (Record { train: own.train.clone(), ..other.clone() })
+        {
+            None
+        } else if other_chunks.is_subset(&own_chunks) {
+            Some(if completes(theirs, ours) { Taken::Completed } else { Taken::AlreadyThere })
+        } else if own_chunks.is_subset(&other_chunks) {
+            Some(Taken::Extended)
+        } else {
+            None
+        },
+    )
 }
 
 /// Whether the other side lacks weights, events or a log that this one has.

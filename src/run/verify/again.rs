@@ -160,7 +160,7 @@ impl Subject {
         plan: &Plan,
         found: &mut Vec<Finding>,
     ) -> Result<(), Error> {
-        let theirs = store::read_record(&again.record())?;
+        let mut theirs = store::read_record(&again.record())?;
         // An evaluation of other lengths is another eval id; what both hold must be equal.
         let chunks = |dir: &RunDir| -> Result<BTreeMap<_, _>, Error> {
             let lines = store::read_eval(dir)?;
@@ -180,6 +180,11 @@ impl Subject {
                     shown(other.loss)
                 ),
             ));
+        }
+        // What a record of a former version does not say is not compared.
+        if let (Some(own), Some(train)) = (&self.record.train, &mut theirs.train) {
+            train.init = train.init.take().filter(|_| own.init.is_some());
+            train.weights = train.weights.take().filter(|_| own.weights.is_some());
         }
         let part = |record: &Record| {
             let mut value = serde_json::to_value(record).expect("a record is JSON");

@@ -135,17 +135,27 @@ impl Subject {
         if self.dir.weights().exists() {
             let layout =
                 model::Config::of_training(&point.training).map(|model| Layout::new(&model));
-            let read = layout.and_then(|layout| {
-                weights::load(&self.dir.weights(), &layout).map_err(|error| error.to_string())
-            });
-            match read {
-                Err(reason) => found.push(finding("weights.safetensors", reason)),
-                Ok(values) if values.iter().any(|x| !x.is_finite()) => {
-                    found.push(finding("weights.safetensors", "some weights are not finite"));
-                }
-                Ok(_) => {}
-            }
+            let reason = match layout {
+                Err(reason) => Some(reason),
+                Ok(layout) => self.wrong_weights(&layout),
+            };
+            found.extend(reason.map(|reason| finding("weights.safetensors", reason)));
         }
+    }
+
+    /// What is wrong with the weights.
+    fn wrong_weights(&self, layout: &Layout) -> Option<String> {
+        let values = match weights::load(&self.dir.weights(), layout) {
+            Ok(values) => values,
+            Err(error) => return Some(error.to_string()),
+        };
+        if values.iter().any(|x| !x.is_finite()) {
+            return Some("some weights are not finite".to_owned());
+        }
+        // Records of former versions have no hash of them.
+        let was = self.record.train.as_ref()?.weights.as_ref()?;
+        let is = weights::hash_of(layout, &values);
+        (is != *was).then(|| format!("the hash of its weights is {is}, run.json has {was}"))
     }
 
     /// The log of the training must be whole, and end with the loss that run.json has.
