@@ -5,7 +5,7 @@ use std::io;
 use super::error::Error;
 use super::run::TrainedRun;
 use crate::model::{HeadOrder, Layout};
-use crate::train::Tensors;
+use crate::train::{Tensors, weights};
 
 /// The weights of a run, read piece by piece.
 pub struct Arranged<'a> {
@@ -15,12 +15,23 @@ pub struct Arranged<'a> {
 }
 
 impl<'a> Arranged<'a> {
-    /// Opens the weights.
+    /// Opens the weights, which must be those that run.json has the hash of.
     ///
     /// # Errors
-    /// A file that cannot be read, or holds another model.
+    /// A file that cannot be read, or holds another model or other weights.
     pub fn open(run: &TrainedRun, layout: &'a Layout, order: HeadOrder) -> Result<Self, Error> {
-        Ok(Self { layout, tensors: Tensors::open(&[run.dir.weights()], layout, &[""])?, order })
+        let mut tensors = Tensors::open(&[run.dir.weights()], layout, &[""])?;
+        if let Some(was) = run.record.train.as_ref().and_then(|train| train.weights.as_ref()) {
+            let is = weights::hash(layout, |offset, out| tensors.read(0, offset, out))?;
+            if is != *was {
+                return Err(run.contradiction(format!(
+                    "weights.safetensors does not hold the weights that run.json says were trained \
+                     (hash {is}, not {was}): take the file from a copy of the run, or remove it and run the \
+                     spec again under another name (--name NAME), which trains again"
+                )));
+            }
+        }
+        Ok(Self { layout, tensors, order })
     }
 
     /// Copies values of one tensor of the layout, from `first` of it on.

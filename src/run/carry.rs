@@ -219,11 +219,8 @@ fn train(
         Some(loss) => Some(loss),
         None => store::read_train(dir)?.last().and_then(|step| step.loss),
     };
-    let read = |offset, out: &mut [f32]| {
-        session.read(Arena::Weights, offset, out).map_err(io::Error::other)
-    };
-    let hash = weights::hash(session.layout(), read)
-        .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
+    let read = |offset, out: &mut [f32]| session.read(Arena::Weights, offset, out);
+    let hash = weights::hash(session.layout(), read)?;
     let training = Training {
         steps: context.steps,
         tokens: protocol.tokens(context.steps),
@@ -236,6 +233,7 @@ fn train(
         None => None,
     };
     if context.keep_weights {
+        let read = |offset, out: &mut [f32]| read(offset, out).map_err(io::Error::other);
         weights::save(&dir.weights(), session.layout(), read)?;
     }
     log.speed(&context.run.point.resolved.protocol, &mut durations);

@@ -60,6 +60,11 @@ fn what_cannot_be_exported_is_refused_with_the_reason() {
     let bytes = std::fs::read(&weights).unwrap();
     std::fs::write(&weights, &bytes[..bytes.len() - 4]).unwrap();
     refused(4, &export(record, &[]), &["not a safetensors file"]);
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() - 4] ^= 1;
+    std::fs::write(&weights, &flipped).unwrap();
+    refused(4, &export(record, &[]), &["does not hold the weights", "--name NAME"]);
+    refused(4, &lab.export("geo", "gguf", "new", &[]), &["does not hold the weights"]);
     std::fs::remove_file(&weights).unwrap();
     refused(3, &export(record, &[]), &["weights were not kept", "keep_weights = true"]);
     assert!(!lab.path("new").exists());
