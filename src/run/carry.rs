@@ -146,7 +146,7 @@ fn train(
     let before = added_to(context, inspection, &owner.device_class)?;
     let job = job(context.run, context.steps);
     let initial = executor.initial(&job)?;
-    let init = weights::hash_of(&Layout::new(&job.protocol.model), &initial);
+    let init = weights::hash_of(&initial);
     let (from, start) = match resume_point(context, &owner)? {
         Some(state) => (state.step, Start::Checkpoint(Box::new(state))),
         None => (0, Start::Fresh(initial)),
@@ -220,7 +220,7 @@ fn train(
         None => store::read_train(dir)?.last().and_then(|step| step.loss),
     };
     let read = |offset, out: &mut [f32]| session.read(Arena::Weights, offset, out);
-    let hash = weights::hash(session.layout(), read)?;
+    let hash = weights::hash(session.layout().len(), read)?;
     let training = Training {
         steps: context.steps,
         tokens: protocol.tokens(context.steps),
@@ -399,7 +399,7 @@ fn evaluate_only(
     let weights = weights::load(&weights_of, &layout)
         .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
     if let Some(was) = record.train.as_ref().and_then(|train| train.weights.clone()) {
-        let is = weights::hash_of(&layout, &weights);
+        let is = weights::hash_of(&weights);
         if is != was {
             return Err(Error::OtherWeights { path: weights_of, was, is });
         }

@@ -145,19 +145,19 @@ pub fn save(
 }
 
 /// blake3 of a model's weights as f32, little-endian, in the order of the layout: what two machines
-/// compare. `read(offset, out)` copies `out.len()` values of their arena.
+/// compare. There are `len` of them; `read(offset, out)` copies `out.len()` values of their arena.
 ///
 /// # Errors
 /// What `read` returns.
 pub fn hash<E>(
-    layout: &Layout,
+    len: usize,
     mut read: impl FnMut(usize, &mut [f32]) -> Result<(), E>,
 ) -> Result<String, E> {
     let mut hasher = blake3::Hasher::new();
     let (mut values, mut bytes) =
         (vec![0.0f32; PIECE], Vec::with_capacity(PIECE * size_of::<f32>()));
-    for first in (0..layout.len()).step_by(PIECE) {
-        let values = &mut values[..PIECE.min(layout.len() - first)];
+    for first in (0..len).step_by(PIECE) {
+        let values = &mut values[..PIECE.min(len - first)];
         read(first, values)?;
         bytes.clear();
         bytes.extend(values.iter().flat_map(|x| x.to_le_bytes()));
@@ -168,12 +168,12 @@ pub fn hash<E>(
 
 /// As [`hash`], of weights in memory.
 #[must_use]
-pub fn hash_of(layout: &Layout, weights: &[f32]) -> String {
+pub fn hash_of(weights: &[f32]) -> String {
     let read = |offset: usize, out: &mut [f32]| -> Result<(), Infallible> {
         out.copy_from_slice(&weights[offset..][..out.len()]);
         Ok(())
     };
-    let Ok(hash) = hash(layout, read);
+    let Ok(hash) = hash(weights.len(), read);
     hash
 }
 
