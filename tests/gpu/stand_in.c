@@ -125,14 +125,17 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
 int cuGetErrorName(int error, const char **name) { *name = "error"; return 0; }
 int cuGetErrorString(int error, const char **text) { *text = "error"; return 0; }
 
-int cublasCreate_v2(void **handle) { bound(); *handle = malloc(1); return 0; }
+// A handle is its math mode.
+int cublasCreate_v2(void **handle) { bound(); *handle = calloc(1, sizeof(int)); return 0; }
 int cublasDestroy_v2(void *handle) { free(handle); return 0; }
+int cublasSetMathMode(void *handle, int mode) { *(int *)handle = mode; return 0; }
 int cublasSetStream_v2(void *handle, void *stream) { return 0; }
 int cublasSetWorkspace_v2(void *handle, void *at, size_t bytes) { inside((Address)at, bytes, "a workspace outside"); return 0; }
 int cublasGetProperty(int property, int *value) { *value = property == 0 ? 13 : 0; return 0; }
 // Column-major; types 0 (f32) and 14 (bf16), sums in f32 (68).
 int cublasGemmEx(void *handle, int ta, int tb, int m, int n, int k, const void *alpha, const void *a, int type_a, int lda, const void *b, int type_b, int ldb, const void *beta, void *c, int type_c, int ldc, int compute, int algorithm) {
     bound();
+    if (*(int *)handle != 16) fail("a product that may be summed in bf16");
     size_t of_a = type_a ? 2 : 4, of_c = type_c ? 2 : 4;
     if (type_a != type_b || compute != 68) fail("types that cuBLAS does not multiply");
     if (lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m) fail("a leading dimension that is too small");

@@ -21,6 +21,8 @@ grep -q 'all memory given back' "$work/log" || fail 'nothing was launched'
 run bf16 --devices cuda:0,cuda:1 --set schedule.precision=bf16 || fail 'runs in bf16 on two devices'
 grep -q 'all memory given back' "$work/log" || fail 'nothing was launched'
 grep -q '"device_class": "cuda sm_90a, 132 multiprocessors' "$work"/bf16/gpu_mini/geo/seed-1/provenance.json || fail 'another device class'
+! NVIDIA_TF32_OVERRIDE=1 run tf32 --device cuda || fail 'a run in f32 that would be TF32'
+grep -q 'NVIDIA_TF32_OVERRIDE is set' "$work/log" || fail 'the variable is not named'
 too_large=(--set schedule.max_steps=1 --set schedule.batch_size=16384 --set schedule.micro_batch_size=16384)
 ! run large --device cuda "${too_large[@]}" || fail 'a run that does not fit'
 grep -q "of the GPU's memory, of which 8.0 of 8.0 GiB are free" "$work/log" || fail 'what does not fit is not said'

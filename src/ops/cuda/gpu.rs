@@ -31,6 +31,10 @@ const LIBRARY_FOLDERS: &str = "XP_CUDA_LIB_DIRS";
 /// Where it is set and neither empty nor 0, the instructions of warpgroups are not used: to tell whether it
 /// is they that fail, or what they are worth.
 const NO_WARPGROUPS: &str = "XP_CUDA_NO_WARPGROUPS";
+/// Variables by which cuBLAS computes something else than it is asked for: f32 as TF32, f32 from pieces
+/// in bf16, algorithms chosen by a file.
+const OTHER_NUMBERS: [&str; 3] =
+    ["NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLASLT_HEURISTICS_LUT_FILE"];
 /// Scratch memory of cuBLAS, a fixed one for each queue: its results then have the same bits.
 const BLAS_WORKSPACE: usize = super::driver::FIXED_BYTES as usize;
 /// Shared memory that a kernel has without asking.
@@ -70,6 +74,11 @@ unsafe impl Sync for Device {}
 
 fn failed(what: &str, error: impl std::fmt::Debug) -> Error {
     Error::Device(format!("{what}: {error:?}"))
+}
+
+/// Whether an environment variable is set to something that is neither empty nor 0.
+fn is_set(variable: &str) -> bool {
+    std::env::var_os(variable).is_some_and(|value| !value.is_empty() && value != "0")
 }
 
 /// Whether the driver is installed.
@@ -170,11 +179,10 @@ impl Gpu {
     /// The GPU of this number, from 0.
     ///
     /// # Errors
-    /// [`Error::Device`] if there is no driver, no such GPU or no cuBLAS.
+    /// [`Error::Device`] if there is no driver, no such GPU or no cuBLAS, or if the environment makes
+    /// cuBLAS compute something else.
     pub fn open(ordinal: usize) -> Result<Self, Error> {
-        let not =
-            std::env::var_os(NO_WARPGROUPS).is_some_and(|value| !value.is_empty() && value != "0");
-        Self::open_with(ordinal, !not)
+        Self::open_with(ordinal, !is_set(NO_WARPGROUPS))
     }
 
     /// The same, with the instructions of warpgroups where there are any, or without.
@@ -196,6 +204,11 @@ impl Gpu {
                  <site-packages>/nvidia/cu13/lib)"
             )));
         };
+        if let Some(variable) = OTHER_NUMBERS.into_iter().find(|variable| is_set(variable)) {
+            return Err(Error::Device(format!(
+                "{variable} is set, by which cuBLAS gives other numbers than the spec asks for: unset it"
+            )));
+        }
         let capability = gpu.compute_capability.replace('.', "");
         let compiled =
             ARCHITECTURES.split(',').any(|arch| arch.trim_end_matches('a') == capability);
@@ -229,6 +242,11 @@ impl Gpu {
         // SAFETY: handle and stream were just made; the workspace lives as long as they do.
         unsafe {
             blas::set_stream(blas, gpu.stream.cast()).map_err(|error| failed(what, error))?;
+            // Sums that are split over blocks stay in f32 where their result is bf16.
+            let math = blas_sys::cublasMath_t::CUBLAS_MATH_DISALLOW_REDUCED_PRECISION_REDUCTION;
+            blas_sys::cublasSetMathMode(blas, math)
+                .result()
+                .map_err(|error| failed(what, error))?;
             let workspace = gpu.workspace as *mut c_void;
             blas_sys::cublasSetWorkspace_v2(blas, workspace, BLAS_WORKSPACE)
                 .result()
