@@ -26,6 +26,9 @@ impl Error {
 /// The result of a file operation.
 pub type Result<T> = std::result::Result<T, Error>;
 
+/// How files are named while they are written.
+const UNFINISHED: (&str, &str) = (".xp-", ".tmp");
+
 /// Reads a whole file.
 ///
 /// # Errors
@@ -70,8 +73,9 @@ pub fn write_atomic_with(
     let parent = parent(path);
     create_dir_all(parent)?;
     let fail = |source| Error { action: "write", path: path.to_owned(), source };
+    let (prefix, suffix) = UNFINISHED;
     let mut temp =
-        tempfile::Builder::new().prefix(".xp-").suffix(".tmp").tempfile_in(parent).map_err(fail)?;
+        tempfile::Builder::new().prefix(prefix).suffix(suffix).tempfile_in(parent).map_err(fail)?;
     {
         let mut buffered = io::BufWriter::with_capacity(1 << 20, temp.as_file_mut());
         write(&mut buffered).map_err(fail)?;
@@ -87,6 +91,39 @@ pub fn write_atomic_with(
     temp.as_file().sync_all().map_err(fail)?;
     temp.persist(path).map_err(|e| fail(e.error))?;
     sync_dir(parent)
+}
+
+/// What killed processes have left of atomic writes into a folder, or others are writing there.
+///
+/// # Errors
+/// If the folder cannot be listed; one that is not there has nothing.
+pub fn unfinished(folder: &Path) -> Result<Vec<PathBuf>> {
+    let entries = match std::fs::read_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        entries => entries.map_err(Error::at("list", folder))?,
+    };
+    let (prefix, suffix) = UNFINISHED;
+    let is_one = |name: &str| name.starts_with(prefix) && name.ends_with(suffix);
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry.map_err(Error::at("list", folder))?;
+        if entry.file_name().to_str().is_some_and(is_one) {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+/// Removes what killed processes have left of atomic writes into a folder. The caller holds the lock
+/// of those who write there.
+///
+/// # Errors
+/// If the folder cannot be listed, or a file cannot be removed.
+pub fn remove_unfinished(folder: &Path) -> Result<()> {
+    for path in unfinished(folder)? {
+        std::fs::remove_file(&path).map_err(Error::at("remove", &path))?;
+    }
+    Ok(())
 }
 
 /// Makes renames and new files of a folder durable.

@@ -345,6 +345,45 @@ fn a_kill_between_transforms_loses_at_most_one_of_them() {
 }
 
 #[test]
+fn what_a_kill_behind_the_record_left_is_removed_and_written_down() {
+    let lab = Lab::new();
+    let plan = plan(&[]);
+    lab.all(&plan, "r");
+    let layout = lab.layout("r");
+    let [done, again] = [0, 1].map(|i| run_dir(&plan, &plan.runs()[i], &layout));
+    let killed = |dir: &results::RunDir| {
+        std::fs::create_dir_all(dir.checkpoint().join("step-00000030")).unwrap();
+        let parts = [dir.path().join(".xp-a.tmp"), dir.checkpoint().join("step-00000030/state")];
+        parts.iter().for_each(|path| std::fs::write(path, "a part").unwrap());
+        let mut provenance = store::read_provenance(dir).unwrap().expect("of a run");
+        provenance.attempts[0].outcome = "running".into();
+        store::write_provenance(dir, &provenance).unwrap();
+    };
+    let left = |dir: &results::RunDir| {
+        let provenance = store::read_provenance(dir).unwrap().expect("of a run");
+        let outcomes: Vec<_> = provenance.attempts.into_iter().map(|a| a.outcome).collect();
+        let there = [dir.checkpoint(), dir.path().join(".xp-a.tmp")].map(|path| path.exists());
+        (there, outcomes.join(" "))
+    };
+    let before = lab.bytes(&plan, "r");
+    killed(&done);
+    killed(&again);
+    std::fs::remove_file(again.record()).unwrap();
+    let of_experiment = layout.lock(&plan.experiment).with_file_name(".xp-b.tmp");
+    std::fs::write(&of_experiment, "a part").unwrap();
+    // What another process is at stays.
+    let held = xp::fs::try_lock(&done.lock()).unwrap();
+    lab.all(&plan, "r");
+    assert_eq!(left(&done), ([true, true], "running".into()));
+    assert_eq!(left(&again), ([false, false], "killed done".into()));
+    assert!(!of_experiment.exists());
+    drop(held);
+    lab.all(&plan, "r");
+    assert_eq!(left(&done), ([false, false], "killed".into()));
+    assert_eq!(lab.bytes(&plan, "r"), before);
+}
+
+#[test]
 fn transforms_are_taken_over_with_the_training() {
     let lab = Lab::new();
     lab.all(&plan(&[HALF]), "r");

@@ -113,7 +113,7 @@ impl Entry {
         if let Found::Good(payload) = self.open()? {
             return Ok(payload); // Another caller made it meanwhile.
         }
-        self.remove_leftovers()?;
+        fs::remove_unfinished(&self.folder)?;
         self.write(make)?;
         match self.open()? {
             Found::Good(payload) => Ok(payload),
@@ -246,20 +246,6 @@ impl Entry {
             .map_err(|e| self.corrupt(format!("have no manifest: {e}")))?;
         json.push(b'\n');
         Ok(fs::write_atomic(&self.manifest_path(), &json)?)
-    }
-
-    /// Removes temporary files that a killed maker left; the lock is held, so nobody uses them.
-    fn remove_leftovers(&self) -> Result<(), Error> {
-        let read = fs::Error::at("list", &self.folder);
-        for entry in std::fs::read_dir(&self.folder).map_err(read)?.flatten() {
-            let name = entry.file_name();
-            let name = name.to_string_lossy();
-            if name.starts_with(".xp-") && name.ends_with(".tmp") {
-                std::fs::remove_file(entry.path())
-                    .map_err(fs::Error::at("remove", &entry.path()))?;
-            }
-        }
-        Ok(())
     }
 
     fn corrupt(&self, reason: String) -> Error {

@@ -9,7 +9,7 @@ use super::evaluate::{Outcome, evaluate};
 use super::executor::{Executor, Job, Start};
 use super::interpret::RunObserver;
 use super::lanes::Lane;
-use super::provenance::{Log, Work};
+use super::provenance::{self, Log, Work};
 use super::state::{Inspection, State};
 use super::streams::Streams;
 use super::{Error, executor};
@@ -90,6 +90,7 @@ pub fn carry_out(
     executor: &dyn Executor,
     observer: &mut dyn RunObserver,
 ) -> Result<Ending, Error> {
+    fs::remove_unfinished(context.dir.path())?;
     if let Some(record) = inspection.record.as_ref().filter(|record| record.status == Status::Done)
     {
         same_tokens(record, context.streams)?;
@@ -99,6 +100,22 @@ pub fn carry_out(
         State::Evaluate => evaluate_only(context, inspection, executor, observer),
         State::Resume { .. } | State::Todo => train(context, inspection, executor, observer),
     }
+}
+
+/// Removes what is left of a finished run's attempt that was killed after its record was written:
+/// checkpoints and unfinished files.
+///
+/// # Errors
+/// Files that cannot be read, written or removed.
+pub fn tidy(dir: &RunDir) -> Result<(), Error> {
+    let left = dir.checkpoint().exists() || !fs::unfinished(dir.path())?.is_empty();
+    // Who holds the lock is about to do it.
+    let Some(_lock) = left.then(|| fs::try_lock(&dir.lock())).transpose()?.flatten() else {
+        return Ok(());
+    };
+    fs::remove_unfinished(dir.path())?;
+    provenance::end_killed(dir)?;
+    Ok(checkpoint::clear(&dir.checkpoint())?)
 }
 
 /// A run as the arithmetic sees it.

@@ -5,7 +5,7 @@ use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::carry::{
-    CheckpointPolicy, Context, Ending, carry_out, first_batch, job, record_failure,
+    CheckpointPolicy, Context, Ending, carry_out, first_batch, job, record_failure, tidy,
 };
 use super::executor::Executor;
 use super::jobs::{self, Jobs, Speed, Trial};
@@ -143,6 +143,8 @@ pub fn run(
         let dir = run_dir(plan, run, options.results);
         let inspection = inspect(run, &dir, &index)?;
         if inspection.state == State::Done {
+            // A folder that can only be read keeps what was left in it.
+            let _ = tidy(&dir);
             outcome.found += 1;
             let diverged = inspection.record.is_some_and(|r| r.status == Status::Diverged);
             outcome.diverged += usize::from(diverged);
@@ -388,6 +390,7 @@ fn refuse_conflicts(plan: &Plan, runs: &[Run<'_>], options: &Options<'_>) -> Res
 fn freeze(plan: &Plan, options: &Options<'_>, streams: &Opened) -> Result<(), Error> {
     let layout = options.results;
     let _guard = fs::lock(&layout.guard(&plan.experiment))?;
+    fs::remove_unfinished(&layout.experiment(&plan.experiment))?;
     let path = layout.lock(&plan.experiment);
     let declared = plan.declared();
     let (mut lock, mut changed) = match store::read_lock(&path)? {

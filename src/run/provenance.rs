@@ -49,12 +49,7 @@ impl Log {
         killed_at: u64,
     ) -> store::Result<Self> {
         let mut provenance = store::read_provenance(dir)?.unwrap_or_default();
-        for attempt in &mut provenance.attempts {
-            if attempt.outcome == "running" {
-                attempt.outcome = "killed".into();
-                attempt.to_step = attempt.to_step.max(killed_at);
-            }
-        }
+        end_running(&mut provenance, killed_at);
         let machine = machine();
         provenance.schema = 1;
         provenance.machine.clone_from(&machine);
@@ -127,6 +122,32 @@ impl Log {
     }
 }
 
+/// Says of attempts that never ended that they were killed, when the log had `killed_at` steps.
+/// Whether there were any.
+fn end_running(provenance: &mut Provenance, killed_at: u64) -> bool {
+    let running = |attempt: &&mut Attempt| attempt.outcome == "running";
+    let mut found = false;
+    for attempt in provenance.attempts.iter_mut().filter(running) {
+        attempt.outcome = "killed".into();
+        attempt.to_step = attempt.to_step.max(killed_at);
+        found = true;
+    }
+    found
+}
+
+/// The same on disk, of a run that nobody is at.
+///
+/// # Errors
+/// If a file cannot be read or written.
+pub fn end_killed(dir: &RunDir) -> store::Result<()> {
+    let Some(mut provenance) = store::read_provenance(dir)? else { return Ok(()) };
+    let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
+    if end_running(&mut provenance, logged) {
+        store::write_provenance(dir, &provenance)?;
+    }
+    Ok(())
+}
+
 /// The largest resident memory that this process has had, in bytes; `None` where the system does not
 /// tell.
 #[must_use]
@@ -150,7 +171,12 @@ pub fn machine() -> String {
 /// The commit of the working directory, `+dirty` if it has changes; `None` outside a repository.
 fn git() -> Option<String> {
     let run = |args: &[&str]| {
-        let output = std::process::Command::new("git").args(args).output().ok()?;
+        // Without its lock on the repository, which belongs to whoever is at work there.
+        let output = std::process::Command::new("git")
+            .arg("--no-optional-locks")
+            .args(args)
+            .output()
+            .ok()?;
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
     };
     let commit = run(&["rev-parse", "HEAD"])?;

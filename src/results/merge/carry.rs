@@ -23,6 +23,7 @@ pub(super) fn carry_out(planned: &Planned, layout: &Layout, date: &str) -> Resul
     }
     for (experiment, (lock, changed)) in &planned.locks {
         if *changed {
+            fs::remove_unfinished(&layout.experiment(experiment))?;
             store::write_lock(&layout.lock(experiment), lock)?;
         }
     }
@@ -73,6 +74,7 @@ fn set_aside(step: &Step, layout: &Layout, date: &str) -> Result<(), Error> {
 /// run is there.
 fn copy_run(from: &RunDir, to: &RunDir, all: bool) -> Result<(), Error> {
     fs::create_dir_all(to.path())?;
+    fs::remove_unfinished(to.path())?;
     for left in crate::results::listing::folders(to.path())? {
         if left.0.starts_with(UNFINISHED) {
             std::fs::remove_dir_all(&left.1).map_err(fs::Error::at("remove", &left.1))?;
