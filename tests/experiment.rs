@@ -348,8 +348,9 @@ fn a_diverged_run_says_so_and_counts_as_missing() {
         "hot",
         &[("lr = 3e-3", "lr = 1e6\ngrad_clip = 1e30\nweight_decay = 1000\nwarmup_frac = 0")],
     );
-    let output = lab.run(&spec, "r", &[]);
+    let output = lab.run(&spec, "r", &["--quiet"]);
     assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(stderr(&output).contains("geo seed 1: diverged at step"), "{}", stderr(&output));
     let record = lab.json("r/tiny/geo/seed-1/run.json");
     assert_eq!(record["status"], "diverged");
     assert!(record["train"]["final_loss"].is_null());
@@ -405,13 +406,35 @@ fn bad_input_at_run_time_writes_nothing() {
 }
 
 #[test]
+fn a_failed_run_says_why_also_when_quiet_and_the_others_are_carried_out() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    let provenance = lab.path("r/tiny/geo/seed-1/provenance.json");
+    std::fs::create_dir_all(&provenance).unwrap();
+    let output = lab.run(&spec, "r", &["--quiet"]);
+    assert_eq!(code(&output), 3, "{}", stderr(&output));
+    let told = stderr(&output);
+    let why = "geo seed 1: failed: cannot read `r/tiny/geo/seed-1/provenance.json`: ";
+    assert!(told.contains(why) && told.ends_with("error: 1 of 4 runs failed\n"), "{told}");
+    std::fs::remove_dir(&provenance).unwrap();
+    assert_eq!(lab.states(&spec, "r"), ["todo", "done", "done", "done"]);
+    let output = lab.run(&spec, "r", &["--quiet"]);
+    assert_eq!((code(&output), stderr(&output).as_str()), (0, ""));
+}
+
+#[test]
 fn a_run_locked_by_another_process_is_left_alone() {
     let lab = Lab::new();
     let spec = lab.spec("tiny", &[]);
     let lock = lab.path("r/tiny/geo/seed-1/.lock");
     let held = xp::fs::try_lock(&lock).unwrap().expect("free");
-    let output = lab.run(&spec, "r", &[]);
+    let output = lab.run(&spec, "r", &["--quiet"]);
     assert_eq!(code(&output), 4, "{}", stderr(&output));
+    assert!(
+        stderr(&output).contains("geo seed 1: another process is at it"),
+        "{}",
+        stderr(&output)
+    );
     assert_eq!(lab.states(&spec, "r"), ["todo", "done", "done", "done"]);
     drop(held);
     assert_eq!(code(&lab.run(&spec, "r", &[])), 0);

@@ -40,9 +40,13 @@ impl Console {
     }
 
     fn say(&self, line: &str) {
-        if self.quiet {
-            return;
+        if !self.quiet {
+            self.complain(line);
         }
+    }
+
+    /// Says what went wrong, quiet or not.
+    fn complain(&self, line: &str) {
         let write = || {
             let _ = writeln!(std::io::stderr(), "{line}");
         };
@@ -194,7 +198,7 @@ impl Observer for Console {
     }
 
     fn run_locked(&self, run: &Run<'_>) {
-        self.say(&format!("{}: another process is at it, left alone", label(run)));
+        self.complain(&format!("{}: another process is at it, left alone", label(run)));
     }
 }
 
@@ -283,7 +287,13 @@ impl RunObserver for RunLine<'_> {
         if let Some(bar) = &self.bar {
             bar.finish_and_clear();
         }
-        self.console.say(&format!("{}: {text}", self.title));
+        let line = format!("{}: {text}", self.title);
+        match ending {
+            Ending::Done | Ending::Interrupted { .. } => self.console.say(&line),
+            Ending::Diverged { .. } | Ending::Failed(_) | Ending::Locked => {
+                self.console.complain(&line)
+            }
+        }
     }
 }
 
