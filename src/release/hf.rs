@@ -100,8 +100,8 @@ pub(super) fn write(
     Ok((files, fidelity, fidelity_json, notes))
 }
 
-/// Refuses a folder that holds something; with `force` an earlier export's files go, config.json
-/// first.
+/// Refuses a folder that holds something; with `force` the files of an earlier export, which may have been
+/// killed, go: config.json first.
 fn make_room(folder: &Path, force: bool) -> Result<(), Error> {
     let usage =
         |problem: &str| Error::Usage { path: folder.to_owned(), problem: problem.to_owned() };
@@ -124,7 +124,7 @@ fn make_room(folder: &Path, force: bool) -> Result<(), Error> {
             std::fs::remove_file(&path).map_err(fs::Error::at("remove", &path))?;
         }
     }
-    Ok(())
+    Ok(fs::remove_unfinished(folder)?)
 }
 
 /// config.json of a `LlamaForCausalLM`. The library's defaults of the ids (1, 2) are Llama's own: each

@@ -35,8 +35,11 @@ fn what_cannot_be_exported_is_refused_with_the_reason() {
     refused(2, &lab.export("geo", "gguf", "taken", &["--force"]), &["is a folder"]);
     assert_eq!(files(&lab.path("taken")).len(), 1);
     assert!(!lab.path("new").exists());
+    // Of an export that was killed.
+    std::fs::write(lab.path("taken/.xp-a.tmp"), "a part").unwrap();
     ok(&lab.export("geo", "hf", "taken", &["--force"]));
-    assert_eq!(files(&lab.path("taken"))["mine"], b"mine");
+    let taken = files(&lab.path("taken"));
+    assert!(taken["mine"] == b"mine" && !taken.contains_key(".xp-a.tmp"));
 
     // Runs that are not what a model is made of.
     let record = "r/export/geo/seed-0/run.json";
