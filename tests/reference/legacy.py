@@ -4,7 +4,7 @@
     python3 -m venv /tmp/venv && /tmp/venv/bin/pip install numpy
     /tmp/venv/bin/python tests/reference/legacy.py
 
-Writes legacy.json beside this file; src/freq/tests.rs holds xp to it, 1e-12 relative.
+Writes legacy.json beside this file; src/freq/tests holds xp to it, 1e-12 relative.
 """
 import json, math
 from pathlib import Path
