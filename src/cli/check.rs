@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::common::{Global, SpecArgs, answer, answer_json, check_spec, thousands};
+use super::common::{Global, SpecArgs, answer, answer_json, check_spec, counted, thousands};
 use super::exit::{self, Exit};
 use crate::diag::{Diagnostic, Severity};
 use crate::plan::{Checked, estimate};
@@ -58,21 +58,22 @@ fn summary(path: &Path, checked: Option<&Checked>, found: &[Diagnostic]) -> Stri
     let path = path.display();
     let Some(checked) = checked else {
         let errors = count(Severity::Error);
-        let plural = if errors == 1 { "" } else { "s" };
-        return format!("{path}: {errors} error{plural}\n");
+        return format!("{path}: {}\n", counted(errors, "error"));
     };
     let configs = checked.points[0].configs.len();
     let (points, seeds) = (checked.points.len(), checked.seeds.len());
     let parameters = estimate(&checked.points[0], None, true).parameters;
     let swept = if points > 1 { format!("{points} points x ") } else { String::new() };
     let mut line = format!(
-        "{path}: ok: {swept}{configs} configs x {seeds} seeds = {} runs, {} parameters",
-        points * configs * seeds,
+        "{path}: ok: {swept}{} x {} = {}, {} parameters",
+        counted(configs, "config"),
+        counted(seeds, "seed"),
+        counted(points * configs * seeds, "run"),
         thousands(parameters)
     );
     let warnings = count(Severity::Warning);
     if warnings > 0 {
-        line.push_str(&format!(", {warnings} warnings"));
+        line.push_str(&format!(", {}", counted(warnings, "warning")));
     }
     line + "\n"
 }

@@ -195,6 +195,12 @@ pub fn answer_json(value: &serde_json::Value) -> Result<(), Exit> {
     answer(&format!("{}\n", serde_json::to_string_pretty(value).expect("JSON is JSON")))
 }
 
+/// `1 run`, `2 runs`.
+#[must_use]
+pub fn counted(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
 /// 1234567 as `1,234,567`.
 #[must_use]
 pub fn thousands(n: u64) -> String {

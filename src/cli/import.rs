@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec};
+use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, counted, planned_spec};
 use super::exit::{self, Exit};
 use crate::results::import::{self, Options, Parsed, Taken};
 use crate::run::now;
@@ -70,9 +70,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let mut out = String::new();
     let numbers: usize = outcome.runs.iter().map(|run| run.lengths).sum();
     out.push_str(&format!(
-        "{}: {numbers} perplexities of {} runs into {}\n",
+        "{}: {numbers} perplexities of {} into {}\n",
         args.file.display(),
-        outcome.runs.len(),
+        counted(outcome.runs.len(), "run"),
         layout.experiment(&plan.experiment).display()
     ));
     for (taken, words) in [

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::{Global, ResultsArgs, answer, answer_json};
+use super::common::{Global, ResultsArgs, answer, answer_json, counted};
 use super::exit::{self, Exit};
 use crate::results::merge::{self, Outcome, Taken};
 use crate::run::now;
@@ -72,10 +72,7 @@ fn text(outcome: &Outcome, args: &Args, results: &str) -> String {
     let mut out = String::new();
     if outcome.changes() {
         let verb = if args.dry_run { "would be merged" } else { "merged" };
-        let runs = match outcome.runs.len() {
-            1 => "1 run".to_owned(),
-            n => format!("{n} runs"),
-        };
+        let runs = counted(outcome.runs.len(), "run");
         out.push_str(&format!("{runs} of {} {verb} into {results}\n", sources(args)));
     } else {
         out.push_str(&format!("nothing to merge: {results} has all of {}\n", sources(args)));

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde_json::{Value as Json, json};
 
 use super::common::{
-    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec, duration, thousands,
+    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec, counted, duration,
+    thousands,
 };
 use super::exit::Exit;
 use crate::data::{self, Cache, ContentHashes, SplitKind};
@@ -105,7 +106,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         ));
     }
     let totals: Vec<String> = totals.iter().map(|(state, n)| format!("{n} {state}")).collect();
-    out.push_str(&format!("\n{} runs: {}\n", rows.len(), totals.join(", ")));
+    out.push_str(&format!("\n{}: {}\n", counted(rows.len(), "run"), totals.join(", ")));
     let left: f64 = rows
         .iter()
         .filter(|(_, inspection)| matches!(inspection, Ok(i) if i.needs_training()))

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::common::{duration, thousands};
+use super::common::{counted, duration, thousands};
 use crate::data::{Overlap, Progress, SplitKind};
 use crate::plan::Run;
 use crate::results::{Record, Step};
@@ -143,7 +143,8 @@ impl Progress for Console {
 impl Observer for Console {
     fn begin(&self, total: usize, todo: usize) {
         if todo > 0 {
-            self.say(&format!("{total} runs, {} there already, {todo} to do", total - todo));
+            let runs = counted(total, "run");
+            self.say(&format!("{runs}, {} there already, {todo} to do", total - todo));
         }
     }
 
@@ -288,11 +289,10 @@ impl RunObserver for RunLine<'_> {
             bar.finish_and_clear();
         }
         let line = format!("{}: {text}", self.title);
-        match ending {
-            Ending::Done | Ending::Interrupted { .. } => self.console.say(&line),
-            Ending::Diverged { .. } | Ending::Failed(_) | Ending::Locked => {
-                self.console.complain(&line)
-            }
+        if matches!(ending, Ending::Done | Ending::Interrupted { .. }) {
+            self.console.say(&line);
+        } else {
+            self.console.complain(&line);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec};
+use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, counted, planned_spec};
 use super::exit::{self, Exit};
 use crate::data::{Cache, SplitKind, cached};
 use crate::plan::{Plan, Task};
@@ -293,7 +293,8 @@ fn submit_files(
     }
     global.say(format_args!("list, scripts and logs: {folder}"));
     let there = if done > 0 { format!(" ({done} are there already)") } else { String::new() };
-    answer(&format!("{} runs submitted{there}: {}\n", tasks.len(), jobs.join(" ")))
+    let runs = counted(tasks.len(), "run");
+    answer(&format!("{runs} submitted{there}: {}\n", jobs.join(" ")))
 }
 
 /// The job's number.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::super::common::duration;
+use super::super::common::{counted, duration};
 use super::super::screen::{Screen, Table, shortened};
 use crate::results::{Declared, Layout};
 use crate::run::status::{Phase, RunName, Standing, standings};
@@ -104,7 +104,8 @@ pub fn text(seen: &Seen, screen: &Screen, most: Option<usize>) -> String {
         table.phases.push(run.phase);
     }
     table.drop_empty(NONE);
-    out.push_str(&format!("{}: {} runs in {}\n\n", seen.experiment, seen.runs.len(), seen.folder));
+    let runs = counted(seen.runs.len(), "run");
+    out.push_str(&format!("{}: {runs} in {}\n\n", seen.experiment, seen.folder));
     screen.table(&mut out, &table);
     if rest > 0 {
         out.push_str(&format!("({rest} more)\n"));
