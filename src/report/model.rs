@@ -146,6 +146,12 @@ pub struct Section {
 }
 
 impl Section {
+    /// Whether not all configs are compared with one baseline, so that each verdict must name its own.
+    #[must_use]
+    pub fn several_baselines(&self) -> bool {
+        self.rows.windows(2).any(|rows| rows[0].baseline != rows[1].baseline)
+    }
+
     /// The transforms of the columns in their order, `None` as trained.
     #[must_use]
     pub fn shown_transforms(&self) -> Vec<Option<&str>> {

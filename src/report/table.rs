@@ -1,12 +1,16 @@
 //! The tables that people read: the same cells for Markdown and the terminal.
 
+use std::collections::BTreeMap;
+
 use super::column::Column;
-use super::model::{Cell, Experiment, Group, Row, Section};
+use super::model::{Cell, Experiment, Group, Row, Section, Standing};
 use super::verdict::Verdict;
 use super::words;
 
 /// Where a bootstrap interval stands in [`of_column`], where there is one: after the t interval.
 const BOOTSTRAP_COLUMN: usize = 7;
+/// The column that names baselines, where there are several.
+const AGAINST: &str = "against";
 /// What a rank is not.
 pub(super) const RANK_NOTE: &str = "The gap is against the baseline of the same experiment, in percent of its mean; positive is \
      better. A rank is no claim: the best of many configs looks better than it is.";
@@ -63,10 +67,15 @@ fn section_table(
     wanted: impl Fn(&Column) -> bool,
     with_claim: bool,
 ) -> Table {
-    let tail = |tail: [String; 2]| tail.into_iter().filter(|_| with_claim);
-    let header = std::iter::once("config".to_owned())
+    let several = section.several_baselines();
+    let tail = |against: String, n: String, verdict: String| {
+        let tail = several.then_some(against).into_iter().chain([n, verdict]);
+        tail.filter(|_| with_claim)
+    };
+    let [against, n, verdict] = [AGAINST, "n", "verdict"].map(str::to_owned);
+    let header: Vec<String> = std::iter::once("config".to_owned())
         .chain(names)
-        .chain(tail(["n", "verdict"].map(str::to_owned)))
+        .chain(tail(against, n, verdict))
         .collect();
     let row = |&index: &usize| {
         let row = &section.rows[index];
@@ -74,10 +83,14 @@ fn section_table(
         let shown = row.cells.iter().filter(|cell| wanted(&cell.column));
         cells.extend(shown.map(|cell| or_dash(&mean_words(section, row, cell))));
         let word = verdict_word(row.is_baseline(), row.verdict);
-        cells.extend(tail([n_of(row.n, row.n_expected), word]));
+        cells.extend(tail(against_of(row), n_of(row.n, row.n_expected), word));
         cells
     };
-    let num_tail = if with_claim { 2 } else { 0 };
+    let num_tail = match (with_claim, several) {
+        (false, _) => 0,
+        (true, false) => 2,
+        (true, true) => 3,
+    };
     Table { header, rows: section.ranking.iter().map(row).collect(), num_keys: 1, num_tail }
 }
 
@@ -93,22 +106,35 @@ pub(super) fn mean_words(section: &Section, row: &Row, cell: &Cell) -> String {
 
 /// One row a config of a group, ranked in its primary column (its transform is the title's).
 pub(super) fn of_group(group: &Group) -> Table {
-    let header = ["rank", "experiment", "config"].map(str::to_owned).to_vec();
+    let entries = &group.entries;
+    // Where an experiment has one baseline, the row of that one says which.
+    let mut baselines = BTreeMap::new();
+    let several = entries
+        .iter()
+        .any(|entry| *baselines.entry(entry.place()).or_insert(&entry.baseline) != &entry.baseline);
+    let names = ["rank", "experiment", "config"].map(str::to_owned).into_iter();
+    let against = several.then(|| AGAINST.to_owned());
     let tail = ["gap", "n", "verdict"].map(str::to_owned);
-    let header = header.into_iter().chain([format!("PPL@{}", group.primary_length)]).chain(tail);
-    let row = |entry: &super::model::Standing| {
-        vec![
+    let ppl = format!("PPL@{}", group.primary_length);
+    let header: Vec<String> = names.chain([ppl]).chain(against).chain(tail).collect();
+    let row = |entry: &Standing| {
+        let is_baseline = entry.config == entry.baseline;
+        let against = if is_baseline { String::new() } else { entry.baseline.clone() };
+        let keys = [
             entry.rank.map_or("-".to_owned(), |rank| rank.to_string()),
             entry.place(),
             entry.config.clone(),
             or_dash(&entry.mean_pm_std),
+        ];
+        let tail = [
             gap_pct(entry.gap_pct),
             n_of(entry.n, entry.n_expected),
-            verdict_word(entry.config == entry.baseline, entry.verdict),
-        ]
+            verdict_word(is_baseline, entry.verdict),
+        ];
+        keys.into_iter().chain(several.then_some(against)).chain(tail).collect()
     };
-    let rows = group.entries.iter().map(row).collect();
-    Table { header: header.collect(), rows, num_keys: 3, num_tail: 3 }
+    let num_tail = if several { 4 } else { 3 };
+    Table { header, rows: entries.iter().map(row).collect(), num_keys: 3, num_tail }
 }
 
 /// One row a config in one column, with everything that the verdict rests on.
@@ -125,6 +151,7 @@ pub(super) fn of_column(section: &Section, column: &Column) -> Table {
         "p, unpaired",
         "verdict",
     ];
+    let several = section.several_baselines();
     let with_bootstrap =
         section.rows.iter().filter_map(|row| row.cell(column)).any(|c| c.bca.is_some());
     let mut rows: Vec<(&Row, &Cell)> =
@@ -151,11 +178,17 @@ pub(super) fn of_column(section: &Section, column: &Column) -> Table {
             let interval = cell.bca.map(|bca| range(bca.low, bca.high)).unwrap_or_default();
             cells.insert(BOOTSTRAP_COLUMN, interval);
         }
+        if several {
+            cells.insert(1, against_of(row));
+        }
         cells
     };
     let mut header = header.map(str::to_owned).to_vec();
     if with_bootstrap {
         header.insert(BOOTSTRAP_COLUMN, "bootstrap interval (BCa)".to_owned());
+    }
+    if several {
+        header.insert(1, AGAINST.to_owned());
     }
     Table { header, rows: rows.into_iter().map(row).collect(), num_keys: 1, num_tail: 1 }
 }
@@ -168,6 +201,11 @@ fn cell_verdict(row: &Row, cell: &Cell) -> String {
     } else {
         word
     }
+}
+
+/// The config that a row is compared with; nothing for a baseline of its own.
+fn against_of(row: &Row) -> String {
+    if row.is_baseline() { String::new() } else { row.baseline.clone() }
 }
 
 pub(super) fn n_of(n: usize, n_expected: usize) -> String {

@@ -123,6 +123,37 @@ fn every_format_of_a_report_with_everything_wrong() {
 }
 
 #[test]
+fn where_there_are_several_baselines_each_verdict_names_its_own() {
+    let one_baseline = one(declared(), reference());
+    assert!(!text(&one_baseline).contains("against") && !tex(&one_baseline).contains("against"));
+    let mut declared = declared();
+    for config in &mut declared.points[0].configs {
+        if config.name == HYBRID {
+            config.baseline = ANCHORED.to_owned();
+        }
+    }
+    let report = one(declared.clone(), reference());
+    let shown = text(&report);
+    for line in [
+        "PPL@16384       against                     n    verdict",
+        "17.324 ± 0.441  anchpoly_p3.9_omf0.3_t500k  3/3  ",
+        "19.133 ± 1.390  geo_500k                    3/3  INCONCLUSIVE",
+        "hybrid_a0.2_t100k against anchpoly_p3.9_omf0.3_t500k: ",
+    ] {
+        assert!(shown.contains(line), "{line}\n{shown}");
+    }
+    assert!(tex(&report).contains("against & n & verdict"));
+    let secondary = "| config | against | n | mean ± std | gap |";
+    assert!(markdown(&report).contains(secondary), "{}", markdown(&report));
+    // In a leaderboard too.
+    let mut other = declared.clone();
+    other.experiment = "other".to_owned();
+    let both = Report::build(&[input(declared, reference()), input(other, reference())]);
+    let shown = text(&both);
+    assert!(shown.contains("against                     gap"), "{shown}");
+}
+
+#[test]
 fn a_missing_seed_is_incomplete_on_its_row_alone_unless_it_is_the_baselines() {
     let without = |config: &str, seed: u64| {
         let mut entries = reference();

@@ -85,7 +85,11 @@ fn section_text(out: &mut String, experiment: &Experiment, section: &Section) {
     let rows = section.ranking.iter().map(|&index| &section.rows[index]);
     let judged: Vec<_> = rows.filter(|row| row.verdict.is_some()).collect();
     for row in judged.iter().take(MAX_REASONS) {
-        wrapped(out, &format!("{}: ", row.config), &row.reason);
+        let against = match section.several_baselines() {
+            true => format!(" against {}", row.baseline),
+            false => String::new(),
+        };
+        wrapped(out, &format!("{}{against}: ", row.config), &row.reason);
     }
     if let Some(more @ 1..) = judged.len().checked_sub(MAX_REASONS) {
         let _ = writeln!(out, "({more} more reasons in report.md)");
