@@ -384,6 +384,26 @@ fn what_a_kill_behind_the_record_left_is_removed_and_written_down() {
 }
 
 #[test]
+fn a_training_carried_out_again_for_another_specs_lengths_keeps_its_checkpoint() {
+    let lab = Lab::new();
+    let short = plan(&["output.keep_weights=false"]);
+    let longer = plan(&["output.keep_weights=false", "eval.lengths=[64, 128, 256, 512]"]);
+    lab.all(&short, "r");
+    // Stopped by a signal; then as if it had been killed.
+    for outcome in ["interrupted", "running"] {
+        assert!(lab.run(&longer, "r", 10, u64::MAX).outcome.interrupted);
+        let dir = run_dir(&longer, &longer.runs()[0], &lab.layout("r"));
+        let mut provenance = store::read_provenance(&dir).unwrap().expect("of a run");
+        provenance.attempts.last_mut().unwrap().outcome = outcome.into();
+        store::write_provenance(&dir, &provenance).unwrap();
+        assert_eq!(lab.all(&short, "r").opened, [0; 0]);
+        assert!(dir.checkpoint().exists(), "{outcome}");
+    }
+    assert_eq!(lab.all(&longer, "r").opened, [20, 0, 0, 0]);
+    assert_eq!(lab.states(&longer, "r"), ["done: complete"; 4]);
+}
+
+#[test]
 fn transforms_are_taken_over_with_the_training() {
     let lab = Lab::new();
     lab.all(&plan(&[HALF]), "r");

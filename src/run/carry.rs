@@ -107,14 +107,20 @@ pub fn carry_out(
 ///
 /// # Errors
 /// Files that cannot be read, written or removed.
-pub fn tidy(dir: &RunDir) -> Result<(), Error> {
+pub fn tidy(dir: &RunDir, record: &Record) -> Result<(), Error> {
     let left = dir.checkpoint().exists() || !fs::unfinished(dir.path())?.is_empty();
     // Who holds the lock is about to do it.
     let Some(_lock) = left.then(|| fs::try_lock(&dir.lock())).transpose()?.flatten() else {
         return Ok(());
     };
     fs::remove_unfinished(dir.path())?;
-    provenance::end_killed(dir)?;
+    // Without weights it may be trained again for another spec's lengths, and go on from there.
+    let steps = record.train.as_ref().map_or(0, |training| training.steps);
+    let whole = store::read_train(dir)?.len() as u64 == steps;
+    if !whole || provenance::was_interrupted(dir)? {
+        return Ok(());
+    }
+    provenance::end_killed(dir, steps)?;
     Ok(checkpoint::clear(&dir.checkpoint())?)
 }
 

@@ -144,10 +144,10 @@ pub fn run(
         let inspection = inspect(run, &dir, &index)?;
         if inspection.state == State::Done {
             // A folder that can only be read keeps what was left in it.
-            let _ = tidy(&dir);
+            let record = inspection.record.expect("what is done has a record");
+            let _ = tidy(&dir, &record);
             outcome.found += 1;
-            let diverged = inspection.record.is_some_and(|r| r.status == Status::Diverged);
-            outcome.diverged += usize::from(diverged);
+            outcome.diverged += usize::from(record.status == Status::Diverged);
         } else {
             todo.push((run, dir, inspection.needs_training()));
         }

@@ -138,14 +138,23 @@ fn end_running(provenance: &mut Provenance, killed_at: u64) -> bool {
 /// The same on disk, of a run that nobody is at.
 ///
 /// # Errors
-/// If a file cannot be read or written.
-pub fn end_killed(dir: &RunDir) -> store::Result<()> {
+/// If the file cannot be read or written.
+pub fn end_killed(dir: &RunDir, killed_at: u64) -> store::Result<()> {
     let Some(mut provenance) = store::read_provenance(dir)? else { return Ok(()) };
-    let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
-    if end_running(&mut provenance, logged) {
+    if end_running(&mut provenance, killed_at) {
         store::write_provenance(dir, &provenance)?;
     }
     Ok(())
+}
+
+/// Whether a signal ended the last attempt.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn was_interrupted(dir: &RunDir) -> store::Result<bool> {
+    let provenance = store::read_provenance(dir)?;
+    let last = provenance.as_ref().and_then(|provenance| provenance.attempts.last());
+    Ok(last.is_some_and(|attempt| attempt.outcome == "interrupted"))
 }
 
 /// The largest resident memory that this process has had, in bytes; `None` where the system does not
