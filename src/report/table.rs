@@ -72,18 +72,16 @@ fn section_table(
         let tail = several.then_some(against).into_iter().chain([n, verdict]);
         tail.filter(|_| with_claim)
     };
-    let [against, n, verdict] = [AGAINST, "n", "verdict"].map(str::to_owned);
-    let header: Vec<String> = std::iter::once("config".to_owned())
-        .chain(names)
-        .chain(tail(against, n, verdict))
-        .collect();
+    let [named, n, verdict] = [AGAINST, "n", "verdict"].map(str::to_owned);
+    let header: Vec<String> =
+        std::iter::once("config".to_owned()).chain(names).chain(tail(named, n, verdict)).collect();
     let row = |&index: &usize| {
         let row = &section.rows[index];
         let mut cells = vec![row.config.clone()];
         let shown = row.cells.iter().filter(|cell| wanted(&cell.column));
         cells.extend(shown.map(|cell| or_dash(&mean_words(section, row, cell))));
         let word = verdict_word(row.is_baseline(), row.verdict);
-        cells.extend(tail(against_of(row), n_of(row.n, row.n_expected), word));
+        cells.extend(tail(against(&row.config, &row.baseline), n_of(row.n, row.n_expected), word));
         cells
     };
     let num_tail = match (with_claim, several) {
@@ -113,13 +111,11 @@ pub(super) fn of_group(group: &Group) -> Table {
         .iter()
         .any(|entry| *baselines.entry(entry.place()).or_insert(&entry.baseline) != &entry.baseline);
     let names = ["rank", "experiment", "config"].map(str::to_owned).into_iter();
-    let against = several.then(|| AGAINST.to_owned());
+    let named = several.then(|| AGAINST.to_owned());
     let tail = ["gap", "n", "verdict"].map(str::to_owned);
     let ppl = format!("PPL@{}", group.primary_length);
-    let header: Vec<String> = names.chain([ppl]).chain(against).chain(tail).collect();
+    let header: Vec<String> = names.chain([ppl]).chain(named).chain(tail).collect();
     let row = |entry: &Standing| {
-        let is_baseline = entry.config == entry.baseline;
-        let against = if is_baseline { String::new() } else { entry.baseline.clone() };
         let keys = [
             entry.rank.map_or("-".to_owned(), |rank| rank.to_string()),
             entry.place(),
@@ -129,8 +125,9 @@ pub(super) fn of_group(group: &Group) -> Table {
         let tail = [
             gap_pct(entry.gap_pct),
             n_of(entry.n, entry.n_expected),
-            verdict_word(is_baseline, entry.verdict),
+            verdict_word(entry.config == entry.baseline, entry.verdict),
         ];
+        let against = against(&entry.config, &entry.baseline);
         keys.into_iter().chain(several.then_some(against)).chain(tail).collect()
     };
     let num_tail = if several { 4 } else { 3 };
@@ -179,7 +176,7 @@ pub(super) fn of_column(section: &Section, column: &Column) -> Table {
             cells.insert(BOOTSTRAP_COLUMN, interval);
         }
         if several {
-            cells.insert(1, against_of(row));
+            cells.insert(1, against(&row.config, &row.baseline));
         }
         cells
     };
@@ -203,9 +200,9 @@ fn cell_verdict(row: &Row, cell: &Cell) -> String {
     }
 }
 
-/// The config that a row is compared with; nothing for a baseline of its own.
-fn against_of(row: &Row) -> String {
-    if row.is_baseline() { String::new() } else { row.baseline.clone() }
+/// What a config is compared with; nothing for a baseline.
+fn against(config: &str, baseline: &str) -> String {
+    if config == baseline { String::new() } else { baseline.to_owned() }
 }
 
 pub(super) fn n_of(n: usize, n_expected: usize) -> String {

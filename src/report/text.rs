@@ -84,11 +84,9 @@ fn section_text(out: &mut String, experiment: &Experiment, section: &Section) {
     out.push('\n');
     let rows = section.ranking.iter().map(|&index| &section.rows[index]);
     let judged: Vec<_> = rows.filter(|row| row.verdict.is_some()).collect();
+    let several = section.several_baselines();
     for row in judged.iter().take(MAX_REASONS) {
-        let against = match section.several_baselines() {
-            true => format!(" against {}", row.baseline),
-            false => String::new(),
-        };
+        let against = if several { format!(" against {}", row.baseline) } else { String::new() };
         wrapped(out, &format!("{}{against}: ", row.config), &row.reason);
     }
     if let Some(more @ 1..) = judged.len().checked_sub(MAX_REASONS) {

@@ -117,10 +117,14 @@ pub fn tidy(dir: &RunDir, record: &Record) -> Result<(), Error> {
     // Without weights it may be trained again for another spec's lengths, and go on from there.
     let steps = record.train.as_ref().map_or(0, |training| training.steps);
     let whole = store::read_train(dir)?.len() as u64 == steps;
-    if !whole || provenance::was_interrupted(dir)? {
+    let mut log = store::read_provenance(dir)?.unwrap_or_default();
+    let interrupted = log.attempts.last().is_some_and(|last| last.outcome == "interrupted");
+    if !whole || interrupted {
         return Ok(());
     }
-    provenance::end_killed(dir, steps)?;
+    if provenance::end_running(&mut log, steps) {
+        store::write_provenance(dir, &log)?;
+    }
     Ok(checkpoint::clear(&dir.checkpoint())?)
 }
 

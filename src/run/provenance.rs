@@ -124,7 +124,7 @@ impl Log {
 
 /// Says of attempts that never ended that they were killed, when the log had `killed_at` steps.
 /// Whether there were any.
-fn end_running(provenance: &mut Provenance, killed_at: u64) -> bool {
+pub(super) fn end_running(provenance: &mut Provenance, killed_at: u64) -> bool {
     let running = |attempt: &&mut Attempt| attempt.outcome == "running";
     let mut found = false;
     for attempt in provenance.attempts.iter_mut().filter(running) {
@@ -133,28 +133,6 @@ fn end_running(provenance: &mut Provenance, killed_at: u64) -> bool {
         found = true;
     }
     found
-}
-
-/// The same on disk, of a run that nobody is at.
-///
-/// # Errors
-/// If the file cannot be read or written.
-pub fn end_killed(dir: &RunDir, killed_at: u64) -> store::Result<()> {
-    let Some(mut provenance) = store::read_provenance(dir)? else { return Ok(()) };
-    if end_running(&mut provenance, killed_at) {
-        store::write_provenance(dir, &provenance)?;
-    }
-    Ok(())
-}
-
-/// Whether a signal ended the last attempt.
-///
-/// # Errors
-/// If the file cannot be read.
-pub fn was_interrupted(dir: &RunDir) -> store::Result<bool> {
-    let provenance = store::read_provenance(dir)?;
-    let last = provenance.as_ref().and_then(|provenance| provenance.attempts.last());
-    Ok(last.is_some_and(|attempt| attempt.outcome == "interrupted"))
 }
 
 /// The largest resident memory that this process has had, in bytes; `None` where the system does not
