@@ -189,7 +189,7 @@ fn a_dry_run_prints_the_script_and_writes_nothing() {
     ] {
         assert!(script.contains(&format!("#SBATCH {line}\n")), "{line} is not in\n{script}");
     }
-    assert!(script.contains(" --set schedule.lr=2e-3 "), "{script}");
+    assert!(script.contains(" --device cuda --set schedule.lr=2e-3 "), "{script}");
     assert!(!lab.path("results").exists());
     std::fs::write(lab.path("script"), &script).unwrap();
     assert!(
@@ -208,6 +208,7 @@ fn a_batch_script_passes_on_signals_and_codes_and_requeues_after_75() {
     let spec = lab.spec("tiny", &[]);
     lab.slurm(1001);
     let script = text(&lab.submit(&[&spec, "--slurm", "--dry-run"]));
+    assert!(!script.contains("--device"), "{script}");
     // In xp's place a program that says what it is told, and leaves as it is told to.
     let xp = env!("CARGO_BIN_EXE_xp");
     let stub = lab.path("bin/stand-in");

@@ -160,13 +160,29 @@ fn spec_options(args: &Args, results: &str) -> Vec<String> {
     words
 }
 
+/// GPUs of a task.
+fn gpus(args: &Args, plan: &Plan) -> u32 {
+    args.gpus.unwrap_or_else(|| submit::gpus(plan))
+}
+
+/// What a task runs. One that was given a GPU has to use it: by `auto` a node whose driver fails, or an xp
+/// that was built for the CPU, would compute on its processors, which is slow and another device class.
+fn run_command(xp: String, spec: String, args: &Args, results: &str, gpus: u32) -> Vec<String> {
+    let mut command = vec![xp, "run".to_owned(), spec];
+    if gpus > 0 {
+        command.extend(["--device", "cuda"].map(str::to_owned));
+    }
+    command.extend(spec_options(args, results));
+    command
+}
+
 fn print_job(args: &Args, plan: &Plan, tasks: &[Task]) -> Result<(), Exit> {
     let needed = |value: &Option<String>, option: &str| {
         value.clone().ok_or_else(|| Exit::new(exit::USAGE, format!("--k8s needs {option}")))
     };
     let (spec, results) = (text(&args.spec)?, text(&args.results.results)?);
-    let mut command = vec!["xp".to_owned(), "run".to_owned(), spec];
-    command.extend(spec_options(args, &results));
+    let gpus = gpus(args, plan);
+    let command = run_command("xp".to_owned(), spec, args, &results, gpus);
     let job = Job {
         experiment: plan.experiment.clone(),
         image: needed(&args.kubernetes.image, "--image IMAGE")?,
@@ -174,7 +190,7 @@ fn print_job(args: &Args, plan: &Plan, tasks: &[Task]) -> Result<(), Exit> {
         mount: args.kubernetes.mount.clone(),
         parallel: args.max_parallel.map(|n| n as usize),
         grace: args.grace,
-        gpus: args.gpus.unwrap_or_else(|| submit::gpus(plan)),
+        gpus,
         command,
     };
     let bytes = Task::to_lines(tasks).len();
@@ -209,8 +225,8 @@ fn to_slurm(
     let (folder, spec) = (text(&folder)?, absolute(&args.spec)?);
     let xp = std::env::current_exe().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
     let (xp, list) = (text(&xp)?, format!("{folder}/manifest.jsonl"));
-    let mut command = vec![xp.clone(), "run".to_owned(), spec.clone()];
-    command.extend(spec_options(args, &results));
+    let gpus = gpus(args, plan);
+    let mut command = run_command(xp.clone(), spec.clone(), args, &results, gpus);
     command.extend(["--quiet", "--manifest"].map(str::to_owned));
     command.extend([list.clone(), "--task".to_owned()]);
     let cache = absolute(Cache::from_env()?.root())?;
@@ -221,7 +237,7 @@ fn to_slurm(
         tasks: tasks.len(),
         parallel: args.max_parallel.map(|n| n as usize),
         grace: args.grace,
-        gpus: args.gpus.unwrap_or_else(|| submit::gpus(plan)),
+        gpus,
         options: options.clone(),
         command,
         environment: vec![("XP_CACHE".to_owned(), cache)],

@@ -36,11 +36,12 @@ pub fn open(name: &str) -> Result<Opened, OpenError> {
     match name {
         "cpu" => cpu(None),
         "auto" => match gpus() {
-            0 => cpu(None),
-            _ => open_gpu(0).map_or_else(
+            Ok(0) => cpu(None),
+            Ok(_) => open_gpu(0).map_or_else(
                 |error| cpu(Some(format!("the GPU is not used: {error}"))),
                 |executor| Ok(Opened { executor, note: None }),
             ),
+            Err(error) => cpu(Some(format!("no GPU is used: {error}"))),
         },
         _ => {
             let number = match name.strip_prefix("cuda") {
@@ -75,14 +76,14 @@ pub struct CudaStatus {
 #[cfg(feature = "cuda")]
 #[must_use]
 pub fn cuda_status() -> CudaStatus {
-    use ops::cuda::{ARCHITECTURES, Gpu, NVCC_VERSION, blas_version, driver_version};
+    use ops::cuda::{ARCHITECTURES, Gpu, NO_GPU, NVCC_VERSION, blas_version, driver_version};
 
     let found = ops::cuda::gpus();
     let mut problem = found.as_ref().err().map(ToString::to_string);
     let gpus: Vec<_> = found.unwrap_or_default();
     if problem.is_none() {
         problem = match gpus.len() {
-            0 => Some("the driver sees no GPU".into()),
+            0 => Some(NO_GPU.into()),
             _ => Gpu::open(0).err().map(|error| error.to_string()),
         };
     }
@@ -105,12 +106,17 @@ pub fn cuda_status() -> CudaStatus {
     CudaStatus { problem: Some(problem.into()), ..CudaStatus::default() }
 }
 
-/// Number of GPUs that this build can see.
-fn gpus() -> usize {
+/// Number of GPUs that this build can see: none without a driver.
+///
+/// # Errors
+/// A driver that fails, as after an update without a restart: whoever has one means to use it.
+#[cfg_attr(not(feature = "cuda"), expect(clippy::unnecessary_wraps, reason = "it has no driver"))]
+fn gpus() -> Result<usize, ops::Error> {
     #[cfg(feature = "cuda")]
-    return ops::cuda::gpus().map_or(0, |gpus| gpus.len());
-    #[cfg(not(feature = "cuda"))]
-    0
+    if ops::cuda::has_driver() {
+        return Ok(ops::cuda::gpus()?.len());
+    }
+    Ok(0)
 }
 
 #[cfg(feature = "cuda")]

@@ -35,7 +35,9 @@ __attribute__((destructor)) static void report(void) {
     if (launches) fprintf(stderr, "stand-in driver: %d launches, %d products, all memory given back\n", launches, products);
 }
 
-int cuInit(unsigned flags) { return 0; }
+// What a test sets: what the driver answers at first, and the first digit of the compute capability.
+static int set(const char *variable, int otherwise) { return getenv(variable) ? atoi(getenv(variable)) : otherwise; }
+int cuInit(unsigned flags) { return set("STAND_IN_INIT", 0); }
 int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
 int cuDeviceGetCount(int *n) { *n = 2; return 0; }
 int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return 0; }
@@ -44,7 +46,7 @@ int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = TOTAL; return 0; }
 // Compute capability 9.0 (attributes 75 and 76), 132 multiprocessors (16) with 228 KiB of shared memory (81), memory
 // pools.
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
-    *value = attribute == 75 ? 9 : attribute == 76 ? 0 : attribute == 16 ? 132 : attribute == 81 ? 228 << 10 : 1;
+    *value = attribute == 75 ? set("STAND_IN_MAJOR", 9) : attribute == 76 ? 0 : attribute == 16 ? 132 : attribute == 81 ? 228 << 10 : 1;
     return 0;
 }
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)(uintptr_t)(device + 1); return 0; }
@@ -57,6 +59,7 @@ int cuMemPoolGetAttribute(void *pool, int attribute, void *value) { *(uint64_t *
 int cuMemPoolTrimTo(void *pool, size_t keep) { return 0; }
 int cuModuleLoadData(void **module, const void *image) {
     bound();
+    if (set("STAND_IN_MAJOR", 9) < 8) return 209; // no binary for this GPU
     if ((uintptr_t)image % 8 || *(const uint32_t *)image != 0xba55ed50) fail("a module that is no fatbin");
     *module = (void *)image;
     return 0;

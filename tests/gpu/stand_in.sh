@@ -23,6 +23,19 @@ grep -q 'all memory given back' "$work/log" || fail 'nothing was launched'
 grep -q '"device_class": "cuda sm_90a, 132 multiprocessors' "$work"/bf16/gpu_mini/geo/seed-1/provenance.json || fail 'another device class'
 ! NVIDIA_TF32_OVERRIDE=1 run tf32 --device cuda || fail 'a run in f32 that would be TF32'
 grep -q 'NVIDIA_TF32_OVERRIDE is set' "$work/log" || fail 'the variable is not named'
+
+# Where a driver cannot be used `auto` computes on the CPU and says why, and `cuda` is refused; of one that sees
+# no GPU, as on the login node of a cluster, `auto` says nothing.
+unusable() { # VARIABLE=VALUE, what is said
+    (export "$1" && run "$1" --device auto && grep -q "$2" "$work/log") || fail "--device auto with $1"
+    (export "$1" && ! run "$1" --device cuda && grep -q "$2" "$work/log") || fail "--device cuda with $1"
+}
+unusable STAND_IN_INIT=803 'the NVIDIA driver does not answer'
+unusable STAND_IN_MAJOR=7 'cuda:0 has compute capability 7.0, for which this xp has no kernels'
+STAND_IN_INIT=100 run none --device auto || fail '--device auto without a GPU'
+! grep -q 'GPU is' "$work/log" || fail 'a note that there is no GPU'
+! STAND_IN_INIT=100 run none --device cuda || fail '--device cuda without a GPU'
+grep -q 'there is no cuda:0: the driver sees no GPU' "$work/log" || fail 'no GPU, and it is not said'
 too_large=(--set schedule.max_steps=1 --set schedule.batch_size=16384 --set schedule.micro_batch_size=16384)
 ! run large --device cuda "${too_large[@]}" || fail 'a run that does not fit'
 grep -q "of the GPU's memory, of which 8.0 of 8.0 GiB are free" "$work/log" || fail 'what does not fit is not said'

@@ -35,6 +35,9 @@ const NO_WARPGROUPS: &str = "XP_CUDA_NO_WARPGROUPS";
 /// in bf16, algorithms chosen by a file.
 const OTHER_NUMBERS: [&str; 3] =
     ["NVIDIA_TF32_OVERRIDE", "CUBLAS_EMULATE_SINGLE_PRECISION", "CUBLASLT_HEURISTICS_LUT_FILE"];
+/// What to do where the driver is there and no GPU is.
+pub const NO_GPU: &str = "the driver sees no GPU: nvidia-smi lists what there is, CUDA_VISIBLE_DEVICES \
+                          hides what it does not name, and a container has what it was started with";
 /// Scratch memory of cuBLAS, a fixed one for each queue: its results then have the same bits.
 const BLAS_WORKSPACE: usize = super::driver::FIXED_BYTES as usize;
 /// Shared memory that a kernel has without asking.
@@ -116,7 +119,7 @@ fn load_from(folder: &std::path::Path) {
     }
 }
 
-/// The GPUs of this machine, or why there is none.
+/// The GPUs that the driver sees, which may be none.
 ///
 /// # Errors
 /// [`Error::Device`] without a driver, or one that fails.
@@ -127,7 +130,12 @@ pub fn gpus() -> Result<Vec<GpuDescription>, Error> {
         ));
     }
     let describe = || -> Result<Vec<GpuDescription>, cudarc::driver::DriverError> {
-        cuda::init()?;
+        match cuda::init() {
+            Err(error) if error.0 == sys::cudaError_enum::CUDA_ERROR_NO_DEVICE => {
+                return Ok(Vec::new());
+            }
+            other => other?,
+        }
         let count = cuda::device::get_count()?;
         let describe = |ordinal| {
             use sys::CUdevice_attribute as Attribute;
@@ -192,10 +200,11 @@ impl Gpu {
     pub fn open_with(ordinal: usize, warpgroups: bool) -> Result<Self, Error> {
         let gpus = gpus()?;
         let Some(gpu) = gpus.get(ordinal) else {
-            return Err(Error::Device(format!(
-                "there is no cuda:{ordinal}: this machine has {} GPUs, counted from 0",
-                gpus.len()
-            )));
+            let seen = match gpus.len() {
+                0 => NO_GPU.into(),
+                n => format!("the driver sees {n}, counted from 0"),
+            };
+            return Err(Error::Device(format!("there is no cuda:{ordinal}: {seen}")));
         };
         let Some(blas_version) = blas_version() else {
             return Err(Error::Device(format!(
@@ -223,7 +232,7 @@ impl Gpu {
             if hopper { "a" } else { "" },
             gpu.multiprocessors
         );
-        let device = Device::open(ordinal, hopper, class)?;
+        let device = Device::open(ordinal, &gpu.compute_capability, hopper, class)?;
         Self::with(Arc::new(device))
     }
 
@@ -285,7 +294,7 @@ impl Drop for Gpu {
 }
 
 impl Device {
-    fn open(ordinal: usize, hopper: bool, class: String) -> Result<Self, Error> {
+    fn open(ordinal: usize, capability: &str, hopper: bool, class: String) -> Result<Self, Error> {
         let open = |error| failed("the GPU could not be opened", error);
         let context = CudaContext::new(ordinal).map_err(open)?;
         let device = cuda::device::get(ordinal as c_int).map_err(open)?;
@@ -307,17 +316,21 @@ impl Device {
             unsafe { cuda::module::load_data(image.0.as_ptr().cast()) }
         };
         let of_hopper = if hopper { HOPPER_IMAGES } else { &[] };
-        let modules = IMAGES.iter().chain(of_hopper).map(load).collect::<Result<_, _>>().map_err(
-            |error| {
-                failed(
-                    &format!(
-                        "the driver does not load the kernels (compiled by nvcc {NVCC_VERSION}; a \
-                     driver that carries this CUDA is needed, or a build with an older nvcc)"
-                    ),
-                    error,
-                )
-            },
-        )?;
+        let modules = IMAGES.iter().chain(of_hopper).map(load).collect::<Result<_, _>>();
+        let modules = modules.map_err(|error| {
+            if error.0 == sys::cudaError_enum::CUDA_ERROR_NO_BINARY_FOR_GPU {
+                return Error::Device(format!(
+                    "cuda:{ordinal} has compute capability {capability}, for which this xp has no \
+                     kernels (it has them for {ARCHITECTURES} and newer): 8.0 is the oldest that can \
+                     be built for, with XP_CUDA_ARCHITECTURES"
+                ));
+            }
+            let what = format!(
+                "the driver does not load the kernels (compiled by nvcc {NVCC_VERSION}; a driver that \
+                 carries this CUDA is needed, or a build with an older nvcc)"
+            );
+            failed(&what, error)
+        })?;
         Ok(Self {
             context,
             pool,

@@ -21,7 +21,8 @@ pub use driver::{DeviceMemory, Driver};
 pub use emulator::Emulator;
 #[cfg(feature = "cuda")]
 pub use gpu::{
-    ARCHITECTURES, Gpu, NVCC_VERSION, blas_version, driver_version, gpus, has_blas, has_driver,
+    ARCHITECTURES, Gpu, NO_GPU, NVCC_VERSION, blas_version, driver_version, gpus, has_blas,
+    has_driver,
 };
 
 pub use timed::Timed;
