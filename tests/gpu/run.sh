@@ -74,13 +74,23 @@ agree() {
         compare cpu cuda 1e-3 && compare cpu bf16 2e-2 --set schedule.precision=bf16
 }
 
-# The same experiment whole, and stopped by a signal, then gone on with.
+# Lines of a train.jsonl, which may not be there yet.
+steps() { if [ -f "$1" ]; then wc -l <"$1"; else echo 0; fi; }
+
+# The same run whole, and stopped by a signal, then gone on with. Stopped after so many steps, not seconds: cards
+# differ.
 resume() {
-    local set=(--set schedule.precision=bf16 --set schedule.max_steps=3000 --only geo) rc
+    local set=(--set schedule.precision=bf16 --set schedule.max_steps=3000 --only geo) rc pid
+    local log=$work/stopped/gpu_mini/geo/seed-1/train.jsonl
     mini whole cuda "${set[@]}" || return 1
-    timeout --signal INT 4 "$here/xp" run "$here/mini.toml" --quiet --results "$work/stopped" --device cuda "${set[@]}"
+    "$here/xp" run "$here/mini.toml" --quiet --results "$work/stopped" --device cuda "${set[@]}" &
+    pid=$!
+    until [ "$(steps "$log")" -ge 500 ] || ! kill -0 $pid 2>/dev/null; do sleep 0.02; done
+    kill -TERM $pid
+    wait $pid
     rc=$?
-    find "$work/stopped" -name manifest.json | grep -q . || { echo "no checkpoint (exit $rc): it was not stopped on its way"; return 1; }
+    [ $rc = 75 ] || { echo "it was not stopped on its way (exit $rc, $(steps "$log") steps)"; return 1; }
+    echo "stopped after $(steps "$log") steps"
     mini stopped cuda "${set[@]}" || return 1
     for file in run.json weights.safetensors train.jsonl; do
         cmp "$work"/whole/gpu_mini/geo/seed-1/$file "$work"/stopped/gpu_mini/geo/seed-1/$file || return 1
@@ -105,7 +115,7 @@ speed() {
 profile() { "$here/step" --device cuda --steps 5 --profile R; "$here/step" --device cuda --profile E; }
 
 export here out work
-export -f doctor tests sanitizer mini compare agree resume bench speed profile
+export -f doctor tests sanitizer mini compare agree steps resume bench speed profile
 step doctor 20 bash -c doctor
 # What the instructions of warpgroups compute, before anything else relies on them: a wrong kernel of one
 # card's own must not hide everything else.
