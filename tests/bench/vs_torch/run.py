@@ -75,10 +75,11 @@ def main():
                 row[name]["memory_ratio"] = row[name]["peak_mib"] / row["xp"]["peak_mib"]
             rows.append(row)
             show(row)
-    if a.out:
-        about = {"processor": gpu() if cuda else processor(), "threads": a.threads, "rounds": a.rounds,
-                 "torch": runs["eager"][0]["torch"], "sizes": rows}
-        Path(a.out).write_text(json.dumps(about, indent=1) + "\n")
+            # After every size: what a time limit ends has its first sizes.
+            if a.out:
+                about = {"processor": gpu() if cuda else processor(), "threads": a.threads, "rounds": a.rounds,
+                         "torch": runs["eager"][0]["torch"], "sizes": rows}
+                Path(a.out).write_text(json.dumps(about, indent=1) + "\n")
 
 
 def gpu():
