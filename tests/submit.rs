@@ -173,7 +173,9 @@ fn a_dry_run_prints_the_script_and_writes_nothing() {
         "--set",
         "schedule.lr=2e-3",
     ];
-    let script = text(&lab.submit(&[&[&spec[..], "--slurm"], &options[..], &more[..]].concat()));
+    let output = lab.submit(&[&[&spec[..], "--slurm"], &options[..], &more[..]].concat());
+    assert!(said(&output).contains("a task carries out one run, on one GPU"), "{}", said(&output));
+    let script = text(&output);
     for line in [
         "--job-name=xp-tiny",
         "--array=0-3",

@@ -123,6 +123,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         return answer(&format!("nothing to submit: all {done} runs are there\n"));
     }
     say_if_tokens_are_missing(&plan, args, global)?;
+    if gpus(args, &plan) > 1 {
+        global.say("note: a task carries out one run, on one GPU: the others of a task are idle");
+    }
     if args.target.k8s {
         print_job(args, &plan, &tasks)
     } else {
