@@ -564,6 +564,28 @@ fn runs_side_by_side_give_the_same_bytes_also_after_a_stop() {
 }
 
 #[test]
+fn an_end_too_early_leaves_configs_that_can_be_compared() {
+    let lab = Lab::new();
+    let plan = plan(&[]);
+    // Two runs of 30 steps, and a step of the third.
+    assert!(lab.run(&plan, "r", 61, u64::MAX).outcome.interrupted);
+    let runs = plan.runs();
+    let states = lab.states(&plan, "r");
+    let found = runs.iter().zip(&states).map(|(run, state)| {
+        (run.config.name.as_str(), run.seed, state.split(':').next().expect("a word"))
+    });
+    assert_eq!(
+        found.collect::<Vec<_>>(),
+        [
+            ("geo", 1, "done"),
+            ("geo", 2, "resume"),
+            ("mix_a0.2", 1, "done"),
+            ("mix_a0.2", 2, "todo")
+        ]
+    );
+}
+
+#[test]
 fn side_by_side_a_second_name_of_one_set_still_waits_for_the_weights_of_the_first() {
     let lab = Lab::new();
     let plan = plan(&[

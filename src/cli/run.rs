@@ -13,6 +13,9 @@ use crate::run::state::{Index, inspect};
 use crate::run::{self, Executor, Jobs, OpenError, Opened, Options, Outcome, Several, run_dir};
 
 /// Carry out what is missing; run again is resume.
+///
+/// Every config under one seed comes before the next seed: what ends a sweep too early leaves configs
+/// that can be compared.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

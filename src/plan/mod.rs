@@ -227,6 +227,13 @@ impl Plan {
         runs
     }
 
+    /// Puts runs in the order in which they are carried out: every config under one seed before the next
+    /// seed, so that what ends too early leaves pairs to compare. Repeats come last.
+    pub fn seed_by_seed(&self, runs: &mut [Run<'_>]) {
+        let place = |seed| self.seeds.iter().position(|declared| *declared == seed);
+        runs.sort_by_key(|run| (run.attempt, place(run.seed)));
+    }
+
     /// What the experiment declares, as lock.json freezes it and a report judges by it.
     #[must_use]
     pub fn declared(&self) -> Declared {

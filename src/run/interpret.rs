@@ -101,7 +101,7 @@ pub struct Outcome {
     pub interrupted: bool,
 }
 
-/// The runs that the options select, in order.
+/// The runs that the options select, in the order in which they are carried out.
 #[must_use]
 pub fn select<'p>(plan: &'p Plan, options: &Options<'_>) -> Vec<Run<'p>> {
     let mut runs = plan.runs();
@@ -110,9 +110,12 @@ pub fn select<'p>(plan: &'p Plan, options: &Options<'_>) -> Vec<Run<'p>> {
             && options.seeds.as_ref().is_none_or(|seeds| seeds.contains(&run.seed))
             && options.task.as_ref().is_none_or(|task| task.names(run))
     });
-    let Some((i, n)) = options.shard else { return runs };
-    let of_shard = runs.into_iter().enumerate().filter(|(k, _)| *k as u64 % n == i - 1);
-    of_shard.map(|(_, run)| run).collect()
+    if let Some((i, n)) = options.shard {
+        let mut place = 0..;
+        runs.retain(|_| place.next().is_some_and(|k: u64| k % n == i - 1));
+    }
+    plan.seed_by_seed(&mut runs);
+    runs
 }
 
 /// Where a run lies.

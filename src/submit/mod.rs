@@ -13,14 +13,16 @@ use crate::run::run_dir;
 use crate::run::state::{Index, State, inspect};
 use crate::train::Precision;
 
-/// What is missing of a plan, as a list for tasks, and the number of runs that are there.
+/// What is missing of a plan, as a list for tasks in the order of `xp run`, and the number of runs that are there.
 ///
 /// # Errors
 /// Results that are in the way of a run, or cannot be read.
 pub fn missing(plan: &Plan, layout: &Layout) -> Result<(Vec<Task>, usize), crate::run::Error> {
     let index = Index::scan(layout);
     let (mut tasks, mut done) = (Vec::new(), 0);
-    for run in plan.runs() {
+    let mut runs = plan.runs();
+    plan.seed_by_seed(&mut runs);
+    for run in runs {
         match inspect(&run, &run_dir(plan, &run, layout), &index)?.state {
             State::Done => done += 1,
             State::Evaluate | State::Resume { .. } | State::Todo => {
