@@ -5,7 +5,8 @@
 // Tiles in shared memory are 64 rows of D bf16 values as panels of 64 channels: a panel's rows are 128 bytes,
 // and within a row chunk c of 16 bytes stands where c ^ (row % 8) would (the 128-byte swizzle). One layout
 // serves both ways to read a tile: with its channels as the inner dimension of the product (K-major), and
-// with its rows as that (MN-major). Layouts, descriptors and fences: PTX ISA, wgmma.mma_async.
+// with its rows as that (MN-major). Layouts, descriptors and fences: PTX ISA, wgmma.mma_async. CUTLASS 4.2 has the
+// same descriptors (make_gmma_desc, SW128), steps along the inner dimension and fragments.
 #pragma once
 #include "common.cuh"
 #ifdef XP_EMULATOR
