@@ -12,7 +12,7 @@ use xp::report::{Input, Report, summary_csv};
 use xp::results::{self, Record, store};
 use xp::run::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
 use xp::run::state::{Index, Inspection, inspect};
-use xp::run::{Jobs, Observer, Options, Outcome, RunObserver, run_dir};
+use xp::run::{Jobs, Observer, Options, Outcome, RunObserver, Several, run_dir};
 use xp::spec::load;
 use xp::train::StepNumbers;
 use xp::train::checkpoint::Arena;
@@ -69,6 +69,48 @@ impl Executor for Mock {
         let layout = Layout::new(&job.protocol.model);
         let (loss, seed) = (loss_of(&job.freq.expression, job.seed), job.seed);
         Ok(Box::new(MockSession { layout, position: TRAINED, loss, seed }))
+    }
+}
+
+/// A device that falls off its bus when it has trained so many runs.
+struct Dying {
+    mock: Mock,
+    trains: AtomicU64,
+}
+
+impl Dying {
+    fn after(trains: u64) -> Self {
+        Self { mock: Mock::default(), trains: trains.into() }
+    }
+}
+
+impl Executor for Dying {
+    fn device_class(&self) -> String {
+        self.mock.device_class()
+    }
+
+    fn check(&self, protocol: &Protocol) -> Result<(), Error> {
+        self.mock.check(protocol)
+    }
+
+    fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {
+        self.mock.initial(job)
+    }
+
+    fn answering(&self) -> (usize, usize) {
+        (usize::from(self.trains.load(Ordering::Relaxed) > 0), 1)
+    }
+
+    fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
+        let fewer = |trains: u64| trains.checked_sub(1);
+        match self.trains.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer) {
+            Ok(_) => self.mock.train(job, start),
+            Err(_) => Err(Error::Environment("the card does not answer".into())),
+        }
+    }
+
+    fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
+        self.mock.evaluate(job, weights)
     }
 }
 
@@ -195,6 +237,22 @@ impl Lab {
         (steps, chunks): (u64, u64),
         jobs: usize,
     ) -> Did {
+        let (mock, stop) = (Mock::default(), AtomicBool::new(false));
+        let watch =
+            Watch { steps: steps.into(), chunks: chunks.into(), evaluated: 0.into(), stop: &stop };
+        let outcome = self.carry_out(plan, results, &mock, jobs, &watch);
+        let evaluated = watch.evaluated.into_inner();
+        Did { outcome, opened: mock.opened.into_inner().unwrap(), evaluated }
+    }
+
+    fn carry_out(
+        &self,
+        plan: &Plan,
+        results: &str,
+        executor: &dyn Executor,
+        jobs: usize,
+        watch: &Watch<'_>,
+    ) -> Outcome {
         let (layout, cache) = (self.layout(results), Cache::at(self.dir.path().join("c")));
         let options = Options {
             results: &layout,
@@ -208,12 +266,15 @@ impl Lab {
             force: false,
             supersede: false,
         };
-        let (mock, stop) = (Mock::default(), AtomicBool::new(false));
-        let watch =
-            Watch { steps: steps.into(), chunks: chunks.into(), evaluated: 0.into(), stop: &stop };
-        let outcome = xp::run::run(plan, &options, &mock, &watch, &stop).unwrap();
-        let evaluated = watch.evaluated.into_inner();
-        Did { outcome, opened: mock.opened.into_inner().unwrap(), evaluated }
+        xp::run::run(plan, &options, executor, watch, watch.stop).unwrap()
+    }
+
+    /// What becomes of a plan on a device or several.
+    fn outcome_on(&self, plan: &Plan, results: &str, executor: &dyn Executor) -> Outcome {
+        let stop = AtomicBool::new(false);
+        let (steps, chunks) = (u64::MAX.into(), u64::MAX.into());
+        let watch = Watch { steps, chunks, evaluated: 0.into(), stop: &stop };
+        self.carry_out(plan, results, executor, executor.jobs().unwrap_or(1), &watch)
     }
 
     fn all(&self, plan: &Plan, results: &str) -> Did {
@@ -583,6 +644,21 @@ fn an_end_too_early_leaves_configs_that_can_be_compared() {
             ("mix_a0.2", 2, "todo")
         ]
     );
+}
+
+#[test]
+fn a_lost_device_fails_one_run_and_not_the_rest_of_the_queue() {
+    let lab = Lab::new();
+    let plan = plan(&["experiment.seeds=[1, 2, 3, 4, 5, 6]"]);
+    let devices = Several::new(vec![Box::new(Dying::after(0)), Box::<Mock>::default()]).unwrap();
+    let outcome = lab.outcome_on(&plan, "several", &devices);
+    assert_eq!((outcome.finished, outcome.failed, outcome.not_begun), (11, 1, 0));
+
+    // Nothing is left to carry out the others, which are not touched.
+    let outcome = lab.outcome_on(&plan, "one", &Dying::after(2));
+    assert_eq!((outcome.finished, outcome.failed, outcome.not_begun), (2, 1, 9));
+    let outcome = lab.all(&plan, "one").outcome;
+    assert_eq!((outcome.found, outcome.finished, outcome.not_begun), (2, 10, 0));
 }
 
 #[test]

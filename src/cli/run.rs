@@ -219,6 +219,10 @@ fn finish(plan: &Plan, outcome: &Outcome, args: &Args, global: &Global) -> Resul
         return Err(Exit::silent(exit::INTERRUPTED));
     }
     super::report::print_after_run(plan, &args.results.layout(), global)?;
+    let left = match outcome.not_begun {
+        0 => String::new(),
+        n => format!(", {n} more were not begun"),
+    };
     if outcome.failed > 0 {
         let code = match outcome.failure {
             Some(run::ErrorKind::Environment) => exit::ENVIRONMENT,
@@ -227,7 +231,7 @@ fn finish(plan: &Plan, outcome: &Outcome, args: &Args, global: &Global) -> Resul
         };
         return Err(Exit::new(
             code,
-            format!("{} of {} runs failed", outcome.failed, outcome.selected),
+            format!("{} of {} runs failed{left}", outcome.failed, outcome.selected),
         ));
     }
     if outcome.locked > 0 {
@@ -242,7 +246,7 @@ fn finish(plan: &Plan, outcome: &Outcome, args: &Args, global: &Global) -> Resul
     if outcome.diverged > 0 {
         return Err(Exit::new(
             exit::FAILED,
-            format!("{} of {} runs diverged", outcome.diverged, outcome.selected),
+            format!("{} of {} runs diverged{left}", outcome.diverged, outcome.selected),
         ));
     }
     Ok(())

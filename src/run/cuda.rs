@@ -68,6 +68,10 @@ impl<D: Driver> Executor for Cuda<D> {
         Some(1)
     }
 
+    fn answering(&self) -> (usize, usize) {
+        (usize::from(self.driver.memory().is_ok()), 1)
+    }
+
     fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
         open_training(self.backend(job.protocol)?, job, start)
     }

@@ -68,6 +68,12 @@ pub trait Executor: Sync {
         None
     }
 
+    /// How many of its devices still answer, and how many there are: asked when a run has failed. A card
+    /// that an error has left for lost fails everything else that this process asks of it.
+    fn answering(&self) -> (usize, usize) {
+        (1, 1)
+    }
+
     /// Opens a training.
     ///
     /// # Errors

@@ -1,6 +1,6 @@
 //! A plan, carried out run by run.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -97,6 +97,8 @@ pub struct Outcome {
     pub failure: Option<ErrorKind>,
     /// Runs that another process is at.
     pub locked: usize,
+    /// Runs that were not begun: because of `fail_fast`, or as no device answered any more.
+    pub not_begun: usize,
     /// Whether a signal stopped it.
     pub interrupted: bool,
 }
@@ -195,6 +197,7 @@ pub fn run(
         streams,
         lanes,
         jobs,
+        workers: AtomicUsize::new(jobs),
         queue: Queue::new(items),
         index: Mutex::new(index),
         outcome: Mutex::new(outcome),
@@ -205,7 +208,10 @@ pub fn run(
         // All of them are waited for, also after an error.
         ends.collect::<Vec<_>>().into_iter().collect::<Result<Vec<()>, Error>>()
     })?;
-    Ok(sweep.outcome.into_inner().expect("no code panics while it holds the outcome"))
+    let mut outcome =
+        sweep.outcome.into_inner().expect("no code panics while it holds the outcome");
+    outcome.not_begun = sweep.queue.into_left();
+    Ok(outcome)
 }
 
 /// The number of runs side by side that trains the most tokens a second.
@@ -255,6 +261,8 @@ struct Sweep<'a> {
     streams: Opened,
     lanes: Lanes,
     jobs: usize,
+    /// Workers that are left.
+    workers: AtomicUsize,
     queue: Queue<Task<'a>>,
     index: Mutex<Index>,
     outcome: Mutex<Outcome>,
@@ -274,6 +282,7 @@ impl Sweep<'_> {
             let ending = ending.inspect_err(|_| {
                 self.queue.close();
             })?;
+            let failed = matches!(ending, Ending::Failed(_));
             let mut outcome = self.outcome();
             match ending {
                 Ending::Done => outcome.finished += 1,
@@ -285,8 +294,21 @@ impl Sweep<'_> {
             if self.options.fail_fast && outcome.failed + outcome.diverged > 0 {
                 self.queue.close();
             }
+            drop(outcome);
+            if failed && self.is_one_too_many() {
+                break;
+            }
         }
         Ok(())
+    }
+
+    /// Whether there are more workers than the devices that still answer have work for, and this one is to
+    /// go. A lost device would else fail the rest of the queue, faster than the others carry it out.
+    fn is_one_too_many(&self) -> bool {
+        let (answering, all) = self.executor.answering();
+        let wanted = (self.jobs * answering).div_ceil(all);
+        let fewer = |workers| (workers > wanted).then(|| workers - 1);
+        self.workers.fetch_update(Ordering::Relaxed, Ordering::Relaxed, fewer).is_ok()
     }
 
     fn outcome(&self) -> MutexGuard<'_, Outcome> {

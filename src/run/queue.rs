@@ -50,6 +50,11 @@ impl<T> Queue<T> {
         self.changed.notify_all();
     }
 
+    /// How many items were not given out.
+    pub fn into_left(self) -> usize {
+        self.state.into_inner().expect("no code panics while it holds the queue").waiting.len()
+    }
+
     /// Gives out nothing more.
     pub fn close(&self) {
         let mut state = self.state.lock().expect("no code panics while it holds the queue");

@@ -1,7 +1,8 @@
-//! Several devices of one class as one executor: each run goes to the one with the fewest.
+//! Several devices of one class as one executor: each run goes to the one with the fewest, of those that
+//! still answer.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
 use crate::model::Layout;
@@ -11,15 +12,32 @@ use crate::train::checkpoint::Arena;
 
 /// Devices side by side.
 pub struct Several {
-    devices: Vec<(Box<dyn Executor + Send>, Arc<AtomicUsize>)>,
+    devices: Vec<Arc<Device>>,
+}
+
+struct Device {
+    executor: Box<dyn Executor + Send>,
+    /// Runs that are on it.
+    runs: AtomicUsize,
+    /// Whether it no longer answered when a run on it had failed.
+    lost: AtomicBool,
 }
 
 /// A run's place on a device, given back when dropped.
-struct Place(Arc<AtomicUsize>);
+struct Place(Arc<Device>);
+
+impl Place {
+    /// What the device gave; if that is an error, it is asked whether it still answers.
+    fn watched<T>(&self, given: Result<T, Error>) -> Result<T, Error> {
+        given.inspect_err(|_| {
+            self.0.lost.store(self.0.executor.answering().0 == 0, Ordering::Relaxed);
+        })
+    }
+}
 
 impl Drop for Place {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.runs.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -38,20 +56,25 @@ impl Several {
                 classes.join(" and ")
             )));
         }
-        Ok(Self { devices: devices.into_iter().map(|device| (device, Arc::default())).collect() })
+        let device = |executor| {
+            Arc::new(Device { executor, runs: AtomicUsize::new(0), lost: AtomicBool::new(false) })
+        };
+        Ok(Self { devices: devices.into_iter().map(device).collect() })
     }
 
-    /// The device with the fewest runs, the first of them.
-    fn place(&self) -> (&dyn Executor, Place) {
-        let load = |index: &usize| self.devices[*index].1.load(Ordering::Relaxed);
+    /// On the device with the fewest runs, the first of them; on a lost one only if all are.
+    fn place(&self) -> Place {
+        let load = |device: &&Arc<Device>| {
+            (device.lost.load(Ordering::Relaxed), device.runs.load(Ordering::Relaxed))
+        };
         loop {
-            let least = (0..self.devices.len()).min_by_key(load).expect("at least one device");
-            let (device, runs) = &self.devices[least];
-            let now = runs.load(Ordering::Relaxed);
+            let device = self.devices.iter().min_by_key(load).expect("at least one device");
+            let now = device.runs.load(Ordering::Relaxed);
             // Another run may have come between.
-            let taken = runs.compare_exchange(now, now + 1, Ordering::Relaxed, Ordering::Relaxed);
+            let taken =
+                device.runs.compare_exchange(now, now + 1, Ordering::Relaxed, Ordering::Relaxed);
             if taken.is_ok() {
-                return (device.as_ref(), Place(Arc::clone(runs)));
+                return Place(Arc::clone(device));
             }
         }
     }
@@ -59,33 +82,40 @@ impl Several {
 
 impl Executor for Several {
     fn device_class(&self) -> String {
-        self.devices[0].0.device_class()
+        self.devices[0].executor.device_class()
     }
 
     fn check(&self, protocol: &Protocol) -> Result<(), Error> {
-        self.devices.iter().try_for_each(|(device, _)| device.check(protocol))
+        self.devices.iter().try_for_each(|device| device.executor.check(protocol))
     }
 
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {
-        self.devices[0].0.initial(job)
+        self.devices[0].executor.initial(job)
     }
 
     fn peak_memory(&self) -> Option<u64> {
-        self.devices.iter().filter_map(|(device, _)| device.peak_memory()).max()
+        self.devices.iter().filter_map(|device| device.executor.peak_memory()).max()
     }
 
     fn jobs(&self) -> Option<usize> {
         Some(self.devices.len())
     }
 
+    fn answering(&self) -> (usize, usize) {
+        let answers = |device: &&Arc<Device>| !device.lost.load(Ordering::Relaxed);
+        (self.devices.iter().filter(answers).count(), self.devices.len())
+    }
+
     fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
-        let (device, place) = self.place();
-        Ok(Box::new(Placed { session: device.train(job, start)?, place }))
+        let place = self.place();
+        let session = place.watched(place.0.executor.train(job, start))?;
+        Ok(Box::new(Placed { session, place }))
     }
 
     fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
-        let (device, place) = self.place();
-        Ok(Box::new(Placed { session: device.evaluate(job, weights)?, place }))
+        let place = self.place();
+        let session = place.watched(place.0.executor.evaluate(job, weights))?;
+        Ok(Box::new(Placed { session, place }))
     }
 }
 
@@ -97,7 +127,7 @@ struct Placed<S: ?Sized> {
 
 impl TrainSession for Placed<dyn TrainSession> {
     fn step(&mut self, tokens: &[u32]) -> Result<StepNumbers, Error> {
-        self.session.step(tokens)
+        self.place.watched(self.session.step(tokens))
     }
 
     fn position(&self) -> u64 {
@@ -109,7 +139,7 @@ impl TrainSession for Placed<dyn TrainSession> {
     }
 
     fn read(&self, arena: Arena, offset: usize, out: &mut [f32]) -> Result<(), Error> {
-        self.session.read(arena, offset, out)
+        self.place.watched(self.session.read(arena, offset, out))
     }
 
     fn finish(self: Box<Self>) -> Box<dyn EvalSession> {
@@ -120,10 +150,10 @@ impl TrainSession for Placed<dyn TrainSession> {
 
 impl EvalSession for Placed<dyn EvalSession> {
     fn set_freq(&mut self, freq: &LayerSets) -> Result<(), Error> {
-        self.session.set_freq(freq)
+        self.place.watched(self.session.set_freq(freq))
     }
 
     fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
-        self.session.losses(tokens)
+        self.place.watched(self.session.losses(tokens))
     }
 }

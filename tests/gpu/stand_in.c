@@ -35,8 +35,10 @@ __attribute__((destructor)) static void report(void) {
     if (launches) fprintf(stderr, "stand-in driver: %d launches, %d products, all memory given back\n", launches, products);
 }
 
-// What a test sets: what the driver answers at first, and the first digit of the compute capability.
+// What a test sets: what the driver answers at first, the first digit of the compute capability, after how many
+// launches the second device is lost.
 static int set(const char *variable, int otherwise) { return getenv(variable) ? atoi(getenv(variable)) : otherwise; }
+static int lost(void) { return current == (void *)2 && launches > set("STAND_IN_LAUNCHES", 1 << 30) ? 719 : 0; }
 int cuInit(unsigned flags) { return set("STAND_IN_INIT", 0); }
 int cuDriverGetVersion(int *version) { *version = 13000; return 0; }
 int cuDeviceGetCount(int *n) { *n = 2; return 0; }
@@ -80,7 +82,7 @@ int cuFuncSetAttribute(void *function, int attribute, int value) {
     return 0;
 }
 int cuStreamCreate(void **stream, unsigned flags) { bound(); *stream = malloc(1); return 0; }
-int cuStreamSynchronize(void *stream) { bound(); return 0; }
+int cuStreamSynchronize(void *stream) { bound(); return lost(); }
 int cuStreamDestroy_v2(void *stream) { free(stream); return 0; }
 int cuMemAllocAsync(Address *at, size_t bytes, void *stream) {
     bound();
@@ -123,7 +125,7 @@ int cuLaunchKernel(void *function, unsigned x, unsigned y, unsigned z, unsigned 
     if (!x || y > 65535 || z > 65535 || threads > 1024) fail("a grid that no GPU takes");
     if (shared > ((struct Function *)function)->shared) fail("more shared memory than was asked for");
     launches++;
-    return 0;
+    return lost();
 }
 int cuGetErrorName(int error, const char **name) { *name = "error"; return 0; }
 int cuGetErrorString(int error, const char **text) { *text = "error"; return 0; }

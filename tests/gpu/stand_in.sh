@@ -23,6 +23,9 @@ grep -q 'all memory given back' "$work/log" || fail 'nothing was launched'
 grep -q '"device_class": "cuda sm_90a, 132 multiprocessors' "$work"/bf16/gpu_mini/geo/seed-1/provenance.json || fail 'another device class'
 ! NVIDIA_TF32_OVERRIDE=1 run tf32 --device cuda || fail 'a run in f32 that would be TF32'
 grep -q 'NVIDIA_TF32_OVERRIDE is set' "$work/log" || fail 'the variable is not named'
+rc=0; STAND_IN_LAUNCHES=300 run lost --devices cuda:0,cuda:1 --set experiment.seeds=[1,2,3] || rc=$?
+[ $rc = 3 ] && grep -q '1 of 6 runs failed$' "$work/log" || fail 'a device that is lost fails more than its run'
+grep -q 'all memory given back' "$work/log" || fail 'a device that is lost'
 
 # Where a driver cannot be used `auto` computes on the CPU and says why, and `cuda` is refused; of one that sees
 # no GPU, as on the login node of a cluster, `auto` says nothing.
