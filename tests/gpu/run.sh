@@ -5,7 +5,7 @@
 #
 # Every step has a time limit, and none goes on when ten minutes are almost over. Prints one table, and writes
 # OUT/result.json and OUT/*.log.
-# usage: run.sh [OUT]      default: ./gpu-out
+# usage: run.sh [OUT [STEP...]]      default: ./gpu-out and every step
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
 out=${1:-gpu-out}
@@ -15,6 +15,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 export XP_CACHE=$work/cache
 rows=()
+chosen=("${@:2}")
 
 # When the last step has to have ended, in seconds.
 readonly END=570
@@ -24,6 +25,7 @@ readonly END=570
 step() {
     local name=$1 limit=$2 start=$SECONDS status detail
     shift 2
+    [ ${#chosen[@]} = 0 ] || [[ " ${chosen[*]} " = *" $name "* ]] || return 0
     [ $((END - start)) -ge "$limit" ] || limit=$((END - start))
     if [ "$limit" -le 0 ]; then
         status='no time'
@@ -129,7 +131,7 @@ step doctor 20 bash -c doctor
 # What the instructions of warpgroups compute, before anything else relies on them: a wrong kernel of one
 # card's own must not hide everything else.
 step attention 25 bash -c 'tests attention'
-case ${rows[-1]} in *\|FAILED\|* | *\|over*) export XP_CUDA_NO_WARPGROUPS=1 && echo 'going on without warpgroups' ;; esac
+case ${rows[*]} in *attention\|FAILED\|* | *attention\|over*) export XP_CUDA_NO_WARPGROUPS=1 && echo 'going on without warpgroups' ;; esac
 step speed 40 bash -c speed
 step profile 20 bash -c profile
 for part in operators model repeat; do step "$part" 55 bash -c "tests $part"; done
@@ -138,6 +140,7 @@ step resume 50 bash -c resume
 step bench 220 bash -c bench
 for tool in memcheck racecheck; do step "$tool" 35 bash -c "sanitizer $tool"; done
 
+[ ${#rows[@]} -ge $((${#chosen[@]} > 0 ? ${#chosen[@]} : 1)) ] || { echo "no such step among: ${chosen[*]}" >&2; exit 2; }
 {
     printf '{"date":"%s","steps":[' "$(date -u +%F)"
     comma=
@@ -150,5 +153,5 @@ for tool in memcheck racecheck; do step "$tool" 35 bash -c "sanitizer $tool"; do
     printf '"bench":%s}\n' "$(cat "$out/bench.json" 2>/dev/null || echo null)"
 } >"$out/result.json"
 echo
-cat "$out"/speed.log "$out"/profile.log "$out"/bench.log
+cat "$out"/{speed,profile,bench}.log 2>/dev/null
 ! printf '%s\n' "${rows[@]}" | grep -qE '\|(FAILED|over |no time)'
