@@ -75,8 +75,11 @@ fn measure<B: Backend>(
         // A device may still be at work: one value comes back when it is done.
         model.backend().download(View::new(&params, 0, 1), &mut [0.0])?;
         seconds.push(start.elapsed().as_secs_f64());
+        if seconds.len() == 1 {
+            (memory.warm)(); // the first step allocates
+        }
     }
-    seconds.remove(0); // allocates
+    seconds.remove(0);
     if options.json {
         print_json(&seconds, first.unwrap_or(f64::NAN), memory);
         return Ok(());
@@ -100,10 +103,12 @@ fn measure<B: Backend>(
     Ok(())
 }
 
-/// How the memory of a device is measured and predicted.
+/// How the memory of a device is measured and predicted, and what is to be done when the first of several steps is
+/// over.
 struct Memory<'a> {
     peak: &'a dyn Fn() -> Option<u64>,
     predicted: &'a dyn Fn(&Size) -> u64,
+    warm: &'a dyn Fn(),
 }
 
 impl Memory<'_> {
@@ -136,8 +141,9 @@ fn evaluate<B: Backend>(
         let losses = model.losses(&params, &text[..length])?;
         Ok(losses.iter().map(|&loss| f64::from(loss)).sum::<f64>() / losses.len() as f64)
     };
-    if options.chunks > 0 {
+    if options.chunks > 0 || options.profile {
         mean_of(*seq_len)?; // the first call allocates
+        (memory.warm)();
     }
     let start = Instant::now();
     let mean = mean_of(*seq_len)?;
@@ -259,6 +265,7 @@ fn on_cpu(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
             true => model::evaluation_memory(config, size.seq_len),
             false => model::training_memory(config, size.rows, size.seq_len),
         },
+        warm: &|| {},
     };
     let run = if evaluated { evaluate } else { measure };
     run(Cpu::new(), size, options, &memory)
@@ -271,12 +278,11 @@ fn on_cuda(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
     let evaluated = size.name == "E";
     let precision = options.precision.unwrap_or(Precision::Bf16);
     if options.profile {
-        let memory = Memory { peak: &|| None, predicted: &|_| 0 };
         let timed = std::sync::Arc::new(Timed::new(Gpu::open(0)?)?);
+        let memory = Memory { peak: &|| None, predicted: &|_| 0, warm: &|| timed.reset() };
         let run = if evaluated { evaluate } else { measure };
         run(Cuda::new(std::sync::Arc::clone(&timed), precision), size, options, &memory)?;
-        // The first step, which allocates, is among them.
-        let steps = if evaluated { 1 } else { options.steps.unwrap_or(size.steps) + 1 };
+        let steps = if evaluated { 1 } else { options.steps.unwrap_or(size.steps) };
         println!(
             "{}: every kernel waited for, of one {}",
             size.name,
@@ -293,6 +299,7 @@ fn on_cuda(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
             let seq_len = size.seq_len;
             model::DeviceDemand { precision, rows, seq_len, evaluated }.bytes(&size.config)
         },
+        warm: &|| {},
     };
     let run = if evaluated { evaluate } else { measure };
     run(Cuda::new(std::sync::Arc::clone(&gpu), precision), size, options, &memory)

@@ -139,7 +139,12 @@ pub(super) fn backward<D: Driver>(
     let of_shape = argument(shape);
     let arguments = [of_shape, out.at().into(), d_out.at().into(), delta.into(), long(n * heads)];
     let kernel = format!("attention_delta_{}", cuda.precision.suffix());
-    cuda.launch(&kernel, [(n * heads).div_ceil(4), 1, 1], (128, 0), &arguments)?;
+    // Lanes that share a head's channels.
+    let lanes = match cuda.precision {
+        Precision::F32 => 32,
+        Precision::Bf16 => 8,
+    };
+    cuda.launch(&kernel, [(n * heads).div_ceil(128 / lanes), 1, 1], (128, 0), &arguments)?;
 
     let (cos, sin) = (rope.0.memory.at, rope.1.memory.at);
     let arguments = [

@@ -12,11 +12,12 @@ const PARTIALS: usize = 8 * THREADS / 32;
 /// Shared memory that the hardware takes for itself, for every block (compute capability 8 and later).
 const RESERVED: usize = 1024;
 
-/// Rows whose logits are held at once: a power of two, at most 2^28 logits.
+/// Rows whose logits are held at once: a power of two, at most 2^29 logits.
 ///
-/// Part of the numbers: the gradient of w is summed chunk by chunk.
+/// Fewer would leave multiprocessors of the largest cards without a tile of dx. Part of the numbers: the
+/// gradient of w is summed chunk by chunk.
 pub(super) fn rows_per_chunk(vocab_size: usize) -> usize {
-    let most = ((1 << 28) / vocab_size).clamp(64, 8192);
+    let most = ((1 << 29) / vocab_size).clamp(64, 8192);
     1 << most.ilog2()
 }
 

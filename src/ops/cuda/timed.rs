@@ -40,6 +40,11 @@ impl<D: Driver> Timed<D> {
         Ok(Self { driver, byte, times: Mutex::default() })
     }
 
+    /// Forgets what was timed so far: a first step allocates, and loads kernels.
+    pub fn reset(&self) {
+        self.times.lock().expect("no thread panics with this lock").clear();
+    }
+
     /// A line for each name, the longest first: milliseconds, share, calls, microseconds a call, and
     /// for matrix products TFLOP/s; everything for `steps` steps is divided by them.
     #[must_use]

@@ -53,28 +53,41 @@ __device__ __forceinline__ void store_gradient(const AttentionShape& s, const fl
     }
 }
 
-// delta[row, head, position] = sum over the head's channels of out * d_out: one warp each.
-template <typename T>
+// delta[row, head, position] = sum over the head's channels of out * d_out: LANES lanes of a warp each, which read
+// VEC channels at a time.
+template <typename T, int LANES, int VEC>
 __device__ __forceinline__ void attention_delta(const AttentionShape& s, const T* out, const T* d_out, float* delta,
                                                 int64_t vectors) {
-    int64_t i = static_cast<int64_t>(blockIdx.x) * (blockDim.x / 32) + threadIdx.x / 32;
-    int lane = threadIdx.x % 32;
-    if (i >= vectors) return;
+    int64_t i = (static_cast<int64_t>(blockIdx.x) * blockDim.x + threadIdx.x) / LANES;
+    int lane = threadIdx.x % LANES;
     float sum = 0;
-    for (int c = lane; c < s.head_dim; c += 32)
-        sum = fmaf(to_f32(out[i * s.head_dim + c]), to_f32(d_out[i * s.head_dim + c]), sum);
-    sum = warp_sum(sum);
-    if (lane != 0) return;
+    if (i < vectors) {
+        for (int c = lane * VEC; c < s.head_dim; c += LANES * VEC) {
+            int64_t at = i * s.head_dim + c;
+            if constexpr (VEC == 1) {
+                sum = fmaf(to_f32(out[at]), to_f32(d_out[at]), sum);
+            } else {
+                float x[VEC], y[VEC];
+                load16(out + at, x);
+                load16(d_out + at, y);
+#pragma unroll
+                for (int j = 0; j < VEC; j++) sum = fmaf(x[j], y[j], sum);
+            }
+        }
+    }
+#pragma unroll
+    for (int o = LANES / 2; o; o >>= 1) sum += __shfl_xor_sync(FULL, sum, o);
+    if (lane != 0 || i >= vectors) return;
     Split position(i, s.heads, vectors), row(position.quotient, s.seq_len, vectors);
     delta[(row.quotient * s.heads + position.remainder) * s.seq_len + row.remainder] = sum;
 }
 
 // The kernels of one precision, and of one padded head dimension.
-#define ATTENTION_DELTA(T, NAME)                                                                              \
-    extern "C" __global__ void __launch_bounds__(128)                                                         \
-        attention_delta_##NAME(AttentionShape s, const T* out, const T* d_out, float* delta, int64_t vectors) { \
-        attention_delta(s, out, d_out, delta, vectors);                                                       \
-    }                                                                                                         \
+#define ATTENTION_DELTA(T, NAME, LANES, VEC)                                                                 \
+    extern "C" __global__ void __launch_bounds__(128)                                                        \
+        attention_delta_##NAME(AttentionShape s, const T* out, const T* d_out, float* delta, int64_t vectors) {\
+        attention_delta<T, LANES, VEC>(s, out, d_out, delta, vectors);                                       \
+    }                                                                                                        \
     EXPORT(attention_delta_##NAME)
 
 #define ATTENTION_BACKWARD(T, NAME, SIDE, D)                                                                  \

@@ -254,7 +254,7 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
 
 }  // namespace
 
-ATTENTION_DELTA(bf16, bf16)
+ATTENTION_DELTA(bf16, bf16, 8, 8)
 ATTENTION(bf16, bf16, 32)
 ATTENTION(bf16, bf16, 64)
 ATTENTION(bf16, bf16, 96)

@@ -193,7 +193,7 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
                                   head.stride);
 }
 
-ATTENTION_DELTA(float, f32)
+ATTENTION_DELTA(float, f32, 32, 1)
 ATTENTION(float, f32, 32)
 ATTENTION(float, f32, 64)
 ATTENTION(float, f32, 96)

@@ -41,16 +41,8 @@ __device__ __forceinline__ void wait_for_stage(bool further) {
 typedef float Scores[TILE / 16][2][4];
 __device__ __forceinline__ float (&as_sums(Scores& scores))[8][4] { return reinterpret_cast<float (&)[8][4]>(scores); }
 
-// scores (64 x 64) = a (64 x D) times the tile's rows, transposed.
-template <int D>
-__device__ __forceinline__ void times_rows(Scores& scores, const uint32_t (&a)[D / 16][4], const bf16* tile) {
-    uint64_t b = descriptor(tile);
-#pragma unroll
-    for (int k = 0; k < D / 16; k++)
-        warpgroup_mma<false>(as_sums(scores), a[k], ahead(b, k / 4 * PANEL + k % 4 * 16), k > 0);
-}
-
-// The same with the rows of another tile as a.
+// scores (64 x 64) = the rows of one tile times those of another, transposed. Neither is held in registers: ptxas 13.0
+// gave the registers of an operand that a loop keeps to another value within the loop.
 template <int D>
 __device__ __forceinline__ void times_rows(Scores& scores, const bf16* rows, const bf16* tile) {
     uint64_t a = descriptor(rows), b = descriptor(tile);
@@ -75,13 +67,6 @@ __device__ __forceinline__ void add_product(float (&sums)[D / 8][4], const uint3
         }
 }
 
-// The operand a: this warp's 16 rows of a tile.
-template <int D> __device__ __forceinline__ void load_rows(uint32_t (&a)[D / 16][4], const bf16* tile) {
-    int lane = threadIdx.x % 32, row = threadIdx.x / 32 % 4 * 16 + lane % 16;
-#pragma unroll
-    for (int k = 0; k < D / 16; k++) load_matrices<false>(a[k], tile + swizzled(row, k * 16 + lane / 16 * 8));
-}
-
 // Grid: pairs of tiles of queries, heads, rows. Shared memory: the tiles of q, then two stages of k and v.
 template <int D>
 __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* qkv, bf16* out, float* lse) {
@@ -104,19 +89,17 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
     Softmax softmax(s);
     float sums[D / 8][4];
     clear(sums);
-    uint32_t q[D / 16][4];
 
     for (int j = 0; j <= last; j++) {
         const bf16* k_tile = stages + j % 2 * 2 * SIZE;
         const bf16* v_tile = k_tile + SIZE;
         if (j < last) load(j + 1);
         wait_for_stage(j < last);
-        if (j == 0) load_rows<D>(q, q_tiles + group * SIZE);
         // The first of two tiles ends one tile of keys before the second.
         if (j <= tile) {
             Scores scores;
-            warpgroup_fence(q);
-            times_rows<D>(scores, q, k_tile);
+            warpgroup_fence();
+            times_rows<D>(scores, q_tiles + group * SIZE, k_tile);
             warpgroup_commit();
             warpgroup_wait<0>(scores);
             softmax.take<D>(scores, sums, j == tile, row);

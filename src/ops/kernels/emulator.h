@@ -205,6 +205,7 @@ template <typename T> T __shfl_xor_sync(uint32_t mask, T x, unsigned lanes) {
     return x;
 }
 
+inline float __fmul_rn(float x, float y) { return x * y; }
 inline float __bfloat162float(bf16 x) { return emulator::value_of(x.bits); }
 inline bf16 __float2bfloat16_rn(float x) {
     uint32_t bits;

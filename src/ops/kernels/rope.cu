@@ -2,6 +2,14 @@
 // place, for the attention kernels of both passes to read.
 #include "common.cuh"
 
+// A pair rotated, rounded as the CPU's operator rounds it: no fused multiply-adds, which would now and then give
+// a neighbouring bf16 value.
+__device__ __forceinline__ void turn(float& x, float& y, float cos, float sin) {
+    float a = __fmul_rn(x, cos) - __fmul_rn(y, sin);
+    y = __fmul_rn(y, cos) + __fmul_rn(x, sin);
+    x = a;
+}
+
 // One thread VEC pairs (i, i + rotary_dim / 2) of one head's q or k. cos and sin are [at least seq_len,
 // rotary_dim / 2].
 template <typename T, int VEC>
@@ -18,8 +26,9 @@ __device__ __forceinline__ void rotate(T* qkv, const float* cos, const float* si
     int64_t at = static_cast<int64_t>(position.remainder) * half + c;
     if constexpr (VEC == 1) {
         float x = to_f32(*left), y = to_f32(*right);
-        *left = from_f32<T>(x * cos[at] - y * sin[at]);
-        *right = from_f32<T>(y * cos[at] + x * sin[at]);
+        turn(x, y, cos[at], sin[at]);
+        *left = from_f32<T>(x);
+        *right = from_f32<T>(y);
     } else {
         float x[8], y[8], cosines[8], sines[8];
         load8(left, x);
@@ -27,11 +36,7 @@ __device__ __forceinline__ void rotate(T* qkv, const float* cos, const float* si
         load8(cos + at, cosines);
         load8(sin + at, sines);
 #pragma unroll
-        for (int j = 0; j < 8; j++) {
-            float a = x[j], b = y[j];
-            x[j] = a * cosines[j] - b * sines[j];
-            y[j] = b * cosines[j] + a * sines[j];
-        }
+        for (int j = 0; j < 8; j++) turn(x[j], y[j], cosines[j], sines[j]);
         store8(left, x);
         store8(right, y);
     }
