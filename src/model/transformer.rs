@@ -253,7 +253,7 @@ impl<B: Backend> Transformer<B> {
                 let input = View::new(&x, first * d, c * d);
                 let gain = param(block.input_norm, d);
                 let out = all_mut(&mut normed, c * d);
-                backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
+                backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c), None)?;
                 let shape = LinearShape { rows: c, inputs: d, outputs: 3 * a };
                 let out = ViewMut::new(&mut qkv, first * 3 * a, c * 3 * a);
                 let w = weight(block.qkv, 3 * a * d);
@@ -277,7 +277,7 @@ impl<B: Backend> Transformer<B> {
                 let input = View::new(&x, first * d, c * d);
                 let gain = param(block.post_norm, d);
                 let out = all_mut(&mut normed, c * d);
-                backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
+                backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c), None)?;
                 let shape = LinearShape { rows: c, inputs: d, outputs: 2 * f };
                 let w = weight(block.gate_up, 2 * f * d);
                 let out = all_mut(&mut gate_up, c * 2 * f);
@@ -297,7 +297,7 @@ impl<B: Backend> Transformer<B> {
             let input = View::new(&x, first * d, c * d);
             let gain = param(self.layout.final_norm, d);
             let out = all_mut(&mut normed, c * d);
-            backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c))?;
+            backend.rms_norm(norm(c), input, gain, out, all_mut(&mut rstd, c), None)?;
             let weight = weight(self.layout.head, vocabulary);
             head(backend, first..first + c, all(&normed, c * d), weight)?;
         }
@@ -428,7 +428,7 @@ impl<B: Backend> Step<'_, B> {
         let gain = self.param(final_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut w.last_rstd, n);
-        backend.rms_norm(self.norm_shape(), all(&w.last, n * d), gain, out, rstd)?;
+        backend.rms_norm(self.norm_shape(), all(&w.last, n * d), gain, out, rstd, None)?;
         backend.cross_entropy_backward(
             HeadShape { rows: n, ..self.model.head_shape() },
             all(&w.normed, n * d),
@@ -472,7 +472,8 @@ impl<B: Backend> Step<'_, B> {
         let gain = self.param(at.input_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut block.input_rstd, n);
-        backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd)?;
+        let carried = Some(all_mut(&mut block.middle, n * d));
+        backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd, carried)?;
         let (shape, weight) = (self.linear_shape(d, 3 * a), self.weight(at.qkv, 3 * a * d));
         let out = all_mut(&mut block.qkv, n * 3 * a);
         backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
@@ -483,7 +484,6 @@ impl<B: Backend> Step<'_, B> {
             all_mut(&mut block.attention, n * a),
             all_mut(&mut block.lse, n * heads),
         )?;
-        backend.copy(all(&block.x, n * d), all_mut(&mut block.middle, n * d))?;
         let (shape, weight) = (self.linear_shape(a, d), self.weight(at.output, d * a));
         let out = all_mut(&mut block.middle, n * d);
         backend.linear(shape, all(&block.attention, n * a), weight, out, Write::Add)?;
@@ -491,14 +491,14 @@ impl<B: Backend> Step<'_, B> {
         let gain = self.param(at.post_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut block.middle_rstd, n);
-        backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd)?;
+        let next = later.first_mut().map_or(&mut w.last, |block| &mut block.x);
+        let carried = Some(all_mut(next, n * d));
+        backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd, carried)?;
         let (shape, weight) = (self.linear_shape(d, 2 * f), self.weight(at.gate_up, 2 * f * d));
         let out = all_mut(&mut block.gate_up, n * 2 * f);
         backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
         let out = all_mut(&mut w.hidden, n * f);
         backend.swiglu(n, f, all(&block.gate_up, n * 2 * f), out)?;
-        let next = later.first_mut().map_or(&mut w.last, |block| &mut block.x);
-        backend.copy(all(&block.middle, n * d), all_mut(next, n * d))?;
         let (shape, weight) = (self.linear_shape(f, d), self.weight(at.down, d * f));
         backend.linear(shape, all(&w.hidden, n * f), weight, all_mut(next, n * d), Write::Add)
     }

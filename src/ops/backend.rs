@@ -203,7 +203,8 @@ pub trait Backend: Send + Sync {
         write: Write,
     ) -> Result<(), Error>;
 
-    /// y = x * rstd * gain with rstd = 1 / sqrt(mean(x²) + eps), kept for the backward pass.
+    /// y = x * rstd * gain with rstd = 1 / sqrt(mean(x²) + eps), kept for the backward pass. `carried` is
+    /// set to x: where a residual branch will be added to it.
     fn rms_norm(
         &self,
         shape: NormShape,
@@ -211,6 +212,7 @@ pub trait Backend: Send + Sync {
         gain: View<'_, Self::Buf>,
         y: ViewMut<'_, Self::Buf>,
         rstd: ViewMut<'_, Self::Buf>,
+        carried: Option<ViewMut<'_, Self::Buf>>,
     ) -> Result<(), Error>;
 
     /// Gradient of [`Backend::rms_norm`]: dx set or added, and the result rounded to `dx_rounded`

@@ -168,9 +168,10 @@ impl Backend for Cpu {
         gain: View<'_, Buf>,
         mut y: ViewMut<'_, Buf>,
         mut rstd: ViewMut<'_, Buf>,
+        carried: Option<ViewMut<'_, Buf>>,
     ) -> Result<(), Error> {
         rms_norm::forward(self, shape, x.slice(), gain.slice(), y.slice(), rstd.slice());
-        Ok(())
+        carried.map_or(Ok(()), |carried| self.copy(x, carried))
     }
 
     fn rms_norm_backward(

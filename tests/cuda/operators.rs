@@ -63,11 +63,14 @@ fn rms_norm() {
             let (gain, gain_on) = pair.wide_noise(width, "gain", 1.0);
             let (mut want, mut want_rstd) = (zeros(n), zeros(rows));
             let (y, rstd) = (all_mut(&mut want, n), all_mut(&mut want_rstd, rows));
-            cpu.rms_norm(shape, all(&x, n), all(&gain, width), y, rstd).unwrap();
+            cpu.rms_norm(shape, all(&x, n), all(&gain, width), y, rstd, None).unwrap();
             let mut y_on = cuda.matrix(n, "y").unwrap();
             let mut got_rstd = cuda.zeros(rows, "rstd").unwrap();
             let (y, rstd) = (all_mut(&mut y_on, n), all_mut(&mut got_rstd, rows));
-            cuda.rms_norm(shape, all(&x_on, n), all(&gain_on, width), y, rstd).unwrap();
+            let mut carried = cuda.zeros(n, "carried").unwrap();
+            let to = Some(all_mut(&mut carried, n));
+            cuda.rms_norm(shape, all(&x_on, n), all(&gain_on, width), y, rstd, to).unwrap();
+            assert_eq!(pair.get(&carried), *x, "x, bit for bit");
             pair.check("y", &pair.get(&y_on), &want, 1e-5, 1.0);
             pair.check("rstd", &pair.get(&got_rstd), &want_rstd, 1e-5, 0.01);
 

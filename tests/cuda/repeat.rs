@@ -76,7 +76,8 @@ fn norm_and_swiglu() {
             let (mut dx, mut dgain) =
                 (cuda.zeros(n, "dx").unwrap(), cuda.zeros(width, "dgain").unwrap());
             let (x, gain) = (all(&x, n), all(&gain, width));
-            cuda.rms_norm(shape, x, gain, all_mut(&mut y, n), all_mut(&mut rstd, rows)).unwrap();
+            let (out, r) = (all_mut(&mut y, n), all_mut(&mut rstd, rows));
+            cuda.rms_norm(shape, x, gain, out, r, None).unwrap();
             let (mut again, mut rounded) = (copied(cuda, &dy, n), cuda.rounded(n, "dx").unwrap());
             let (r, d) = (all(&rstd, rows), all_mut(&mut again, n));
             let (to, of_gain) = ((all_mut(&mut dx, n), Write::Add), all_mut(&mut dgain, width));

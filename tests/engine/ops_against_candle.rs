@@ -145,7 +145,8 @@ fn linear_norm_and_swiglu() -> Result<()> {
             (filled(w.len(), 0.0), filled(x.len(), 0.0), filled(x.len(), 0.0));
         let mut d_gain = filled(width, 0.0);
         let mut run = || -> std::result::Result<(), xp::ops::Error> {
-            cpu.rms_norm(norm, view(&x), view(&gain), view_mut(&mut y), view_mut(&mut rstd))?;
+            let (out, r) = (view_mut(&mut y), view_mut(&mut rstd));
+            cpu.rms_norm(norm, view(&x), view(&gain), out, r, None)?;
             cpu.linear(linear, view(&y), view(&w), view_mut(&mut gate_up), Write::Set)?;
             cpu.swiglu(rows, inner, view(&gate_up), view_mut(&mut got_h))?;
             let mut dh = dh.clone();

@@ -174,14 +174,20 @@ impl<D: Driver> Backend for Cuda<D> {
         gain: View<'_, Buf<D>>,
         y: ViewMut<'_, Buf<D>>,
         rstd: ViewMut<'_, Buf<D>>,
+        carried: Option<ViewMut<'_, Buf<D>>>,
     ) -> Result<(), Error> {
         assert!(x.len == rows * width && y.len == rows * width);
         assert!(gain.len == width && rstd.len == rows);
         wide(x.buf);
+        let carried = carried.map_or(0, |carried| {
+            assert_eq!(carried.len, x.len, "one place a value");
+            wide(carried.buf);
+            carried.at()
+        });
         let kernel = format!("rms_norm_{}", y.buf.precision.suffix());
-        let (x, gain, y, rstd) = (x.at(), gain.at(), y.at(), rstd.at());
-        let arguments =
-            [x.into(), gain.into(), y.into(), rstd.into(), int(rows), int(width), eps.into()];
+        let addresses = [x.at(), gain.at(), y.at(), rstd.at(), carried];
+        let [x, gain, y, rstd, carried] = addresses.map(Argument::from);
+        let arguments = [x, gain, y, rstd, carried, int(rows), int(width), eps.into()];
         let blocks = rows.div_ceil(THREADS / 32);
         self.launch(&kernel, [blocks, 1, 1], (THREADS, 0), &arguments)
     }

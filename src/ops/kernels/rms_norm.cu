@@ -11,14 +11,16 @@ template <typename T> __device__ __forceinline__ void store_vector(T* p, const f
     *p = from_f32<T>(v[0]);
 }
 
-// y = x * rstd * gain, rstd = 1 / sqrt(mean(x^2) + eps).
+// y = x * rstd * gain, rstd = 1 / sqrt(mean(x^2) + eps); `carried`, unless it is null, becomes x.
 template <typename T>
-__device__ __forceinline__ void rms_norm(const float* x, const float* gain, T* y, float* rstd, int rows,
-                                         int width, float eps) {
+__device__ __forceinline__ void rms_norm(const float* x, const float* gain, T* y, float* rstd, float* carried,
+                                         int rows, int width, float eps) {
     int row = blockIdx.x * (blockDim.x / 32) + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= rows) return;
     x += static_cast<int64_t>(row) * width;
     y += static_cast<int64_t>(row) * width;
+    bool carry = carried != nullptr;
+    if (carry) carried += static_cast<int64_t>(row) * width;
     float sum = 0;
     bool vectors = width % 8 == 0;
     if (vectors) {
@@ -27,9 +29,13 @@ __device__ __forceinline__ void rms_norm(const float* x, const float* gain, T* y
             load16(x + c, v);
 #pragma unroll
             for (int j = 0; j < 4; j++) sum = fmaf(v[j], v[j], sum);
+            if (carry) store16(carried + c, v);
         }
     } else {
-        for (int c = lane; c < width; c += 32) sum = fmaf(x[c], x[c], sum);
+        for (int c = lane; c < width; c += 32) {
+            sum = fmaf(x[c], x[c], sum);
+            if (carry) carried[c] = x[c];
+        }
     }
     float r = 1.0f / sqrtf(warp_sum(sum) / width + eps);
     if (lane == 0) rstd[row] = r;
@@ -103,7 +109,7 @@ __device__ __forceinline__ void rms_norm_backward(const float* x, const float* g
 }
 
 #define RMS_NORM_BACKWARD(T, NAME, VEC)                                                                      \
-    extern "C" __global__ void __launch_bounds__(256)                                                        \
+    extern "C" __global__ void __launch_bounds__(256, 4)                                                     \
         rms_norm_backward_##NAME(const float* x, const float* gain, const float* rstd, T* y, float* dx,      \
                                  bf16* dx_rounded, float* partial, int rows, int width, int rows_per_block,  \
                                  int add) {                                                                  \
@@ -118,8 +124,9 @@ RMS_NORM_BACKWARD(bf16, bf16_single, 1)
 
 #define RMS_NORM(T, NAME)                                                                                    \
     extern "C" __global__ void __launch_bounds__(256)                                                        \
-        rms_norm_##NAME(const float* x, const float* gain, T* y, float* rstd, int rows, int width, float eps) { \
-        rms_norm<T>(x, gain, y, rstd, rows, width, eps);                                                     \
+        rms_norm_##NAME(const float* x, const float* gain, T* y, float* rstd, float* carried, int rows,      \
+                        int width, float eps) {                                                              \
+        rms_norm<T>(x, gain, y, rstd, carried, rows, width, eps);                                            \
     }                                                                                                        \
     EXPORT(rms_norm_##NAME)
 RMS_NORM(float, f32)

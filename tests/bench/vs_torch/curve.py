@@ -19,6 +19,7 @@ of.add_argument("run", type=Path)
 of.add_argument("--out", type=Path, required=True)
 of.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 of.add_argument("--compile", action="store_true")
+of.add_argument("--steps", type=int, help="only the first ones, of the whole schedule; then without perplexities")
 of = sub.add_parser("plot")
 of.add_argument("curves", type=Path, nargs="+")
 of.add_argument("--out", type=Path, required=True)
@@ -55,8 +56,9 @@ def train():
     parameters = list(weights.values())
     optimiser = torch.optim.AdamW(parameters, lr=0.0, betas=schedule["betas"], eps=schedule["eps"],
                                   weight_decay=schedule["weight_decay"], fused=True)
+    done = min(a.steps or steps, steps)
     losses, norms, start = [], [], time.perf_counter()
-    for step in range(steps):
+    for step in range(done):
         ids = torch.from_numpy(batches[step].astype(np.int64)).to(a.device)
         for group in optimiser.param_groups:
             group["lr"] = rate(schedule, steps, step)
@@ -71,7 +73,7 @@ def train():
 
     tokens = np.fromfile(a.inputs / "evaluation.u32", np.uint32).astype(np.int64)
     nll, at = {}, 0
-    for length in lengths:
+    for length in lengths if done == steps else []:
         ids = torch.from_numpy(tokens[at:at + length]).to(a.device)[None]
         nll.setdefault(length, []).append(model.mean_loss(weights, ids))
         at += length
@@ -83,12 +85,13 @@ def train():
     worst_rate = max(abs(line["lr"] - rate(schedule, steps, line["step"] - log[0]["step"])) for line in log)
     if len(log) != steps or worst_rate > 1e-12:
         raise SystemExit(f"{a.run}: {len(log)} of {steps} steps, learning rates differ by {worst_rate:.1e}: not this run")
+    log = log[:done]
     differences = [x["loss"] - y for x, y in zip(log, losses)]
-    tail = differences[-max(steps // 10, 1):]
+    tail = differences[-max(done // 10, 1):]
     answer = {
         "config": record["config"], "seed": record["seed"], "torch": torch.__version__, "compile": a.compile,
         "device": torch.cuda.get_device_name() if a.device == "cuda" else "cpu", "precision": schedule["precision"],
-        "seconds": seconds, "steps": steps, "first_loss_difference": differences[0],
+        "seconds": seconds, "steps": done, "of_steps": steps, "first_loss_difference": differences[0],
         "largest_loss_difference": max(map(abs, differences)), "last_tenth_mean_difference": sum(tail) / len(tail),
         "ppl": {length: {"xp": ours[length], "pytorch": theirs[length]} for length in theirs},
         "loss": {"xp": [x["loss"] for x in log], "pytorch": losses},
@@ -96,9 +99,9 @@ def train():
     }
     a.out.write_text(json.dumps(answer) + "\n")
     pairs = ", ".join(f"{length}: {ours[length]:.3f} and {theirs[length]:.3f}" for length in theirs)
-    print(f"{record['config']} seed {record['seed']}: {steps} steps in {seconds:.0f} s; loss differs by {differences[0]:.1e} "
+    print(f"{record['config']} seed {record['seed']}: {done} of {steps} steps in {seconds:.0f} s; loss differs by {differences[0]:.1e} "
           f"at first, at most {answer['largest_loss_difference']:.1e}, {answer['last_tenth_mean_difference']:+.1e} in the "
-          f"mean of the last tenth; perplexity of xp and PyTorch at {pairs}")
+          f"mean of the last tenth" + (f"; perplexity of xp and PyTorch at {pairs}" if pairs else ""))
 
 
 def plot():

@@ -54,32 +54,39 @@ def main():
             if size != "E":
                 sides["compile"] = theirs + ["--compile"]
             runs = {name: [] for name in sides}
+            rows.append(None)
             for _ in range(a.rounds):
                 for name, command in sides.items():
                     runs[name].append(last_json(command))
-            losses = {name: found[0]["loss"] for name, found in runs.items()}
-            if max(losses.values()) - min(losses.values()) > (1e-3 if cuda else 1e-5) * max(losses.values()):
-                sys.exit(f"{size}: the first losses differ, so the models do: {losses}")
-            row = {"size": size, "losses": losses}
-            for name, found in runs.items():
-                # An evaluation gives the longest sequence, then the four lengths together.
-                medians = [run["seconds"][0] if size == "E" else statistics.median(run["seconds"]) for run in found]
-                row[name] = {"seconds": statistics.median(medians), "rounds": medians,
-                             "peak_mib": max(run["peak_mib"] for run in found)}
-                if size == "E" and cuda:
-                    row[name]["four_lengths_s"] = statistics.median(run["seconds"][1] for run in found)
-            for name in runs.keys() - {"xp"}:
-                pairs = [t / o for t, o in zip(row[name]["rounds"], row["xp"]["rounds"])]
-                row[name]["ratio"] = statistics.median(pairs)
-                row[name]["ratio_spread"] = [min(pairs), max(pairs)]
-                row[name]["memory_ratio"] = row[name]["peak_mib"] / row["xp"]["peak_mib"]
-            rows.append(row)
-            show(row)
-            # After every size: what a time limit ends has its first sizes.
-            if a.out:
-                about = {"processor": gpu() if cuda else processor(), "threads": a.threads, "rounds": a.rounds,
-                         "torch": runs["eager"][0]["torch"], "sizes": rows}
-                Path(a.out).write_text(json.dumps(about, indent=1) + "\n")
+                rows[-1] = summary(size, runs)
+                # After every round: what a time limit ends has its first ones.
+                if a.out:
+                    about = {"processor": gpu() if cuda else processor(), "threads": a.threads, "rounds": a.rounds,
+                             "torch": runs["eager"][0]["torch"], "sizes": rows}
+                    Path(a.out).write_text(json.dumps(about, indent=1) + "\n")
+            show(rows[-1])
+
+
+def summary(size, runs):
+    """One row of the table, of the rounds so far."""
+    cuda = a.device == "cuda"
+    losses = {name: found[0]["loss"] for name, found in runs.items()}
+    if max(losses.values()) - min(losses.values()) > (1e-3 if cuda else 1e-5) * max(losses.values()):
+        sys.exit(f"{size}: the first losses differ, so the models do: {losses}")
+    row = {"size": size, "losses": losses}
+    for name, found in runs.items():
+        # An evaluation gives the longest sequence, then the four lengths together.
+        medians = [run["seconds"][0] if size == "E" else statistics.median(run["seconds"]) for run in found]
+        row[name] = {"seconds": statistics.median(medians), "rounds": medians,
+                     "peak_mib": max(run["peak_mib"] for run in found)}
+        if size == "E" and cuda:
+            row[name]["four_lengths_s"] = statistics.median(run["seconds"][1] for run in found)
+    for name in runs.keys() - {"xp"}:
+        pairs = [t / o for t, o in zip(row[name]["rounds"], row["xp"]["rounds"])]
+        row[name]["ratio"] = statistics.median(pairs)
+        row[name]["ratio_spread"] = [min(pairs), max(pairs)]
+        row[name]["memory_ratio"] = row[name]["peak_mib"] / row["xp"]["peak_mib"]
+    return row
 
 
 def gpu():
