@@ -83,7 +83,7 @@ compare() {
 
 agree() {
     mini cpu cpu && mini cuda cuda && mini bf16 cuda --set schedule.precision=bf16 &&
-        compare cpu cuda 1e-3 && compare cpu bf16 2e-2 --set schedule.precision=bf16
+        compare cpu cuda 1e-5 && compare cpu bf16 1e-2 --set schedule.precision=bf16
 }
 
 # Lines of a train.jsonl, which may not be there yet.

@@ -17,12 +17,11 @@ template <int D> constexpr int ROW = D + 8;
 // is at work, unless a block of a card of compute capability 8.6 or 8.9 (99 KiB) could not hold them.
 template <int D> constexpr int STAGES = D > 96 ? 1 : 2;
 
-// Tile `j` of a matrix of seq_len rows, by the whole block.
-template <int D>
-__device__ __forceinline__ void load_tile(bf16* tile, const AttentionShape& s, const bf16* from, int64_t stride, int j) {
-    load_tile<D, THREADS>(tile, from + j * TILE * stride, stride, s.seq_len - j * TILE, s.head_dim,
-                          [](int r, int c) { return r * ROW<D> + c; });
-}
+template <int D> struct Padded {
+    static constexpr int PITCH = ROW<D>;
+    __device__ static __forceinline__ int at(int row, int c) { return row * PITCH + c; }
+};
+template <int D> using Matrix = Tiles<D, THREADS, Padded<D>>;
 
 // The operand a: 16 rows of a tile, one register set for every 16 channels.
 template <int D>
@@ -78,10 +77,15 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int warp = threadIdx.x / 32;
 
-    load_tile<D>(q_tile, s, head.q, head.stride, tile);
-    load_tile<D>(stages, s, head.k, head.stride, 0);
-    load_tile<D>(stages + SIZE, s, head.v, head.stride, 0);
-    copy_async_commit();
+    Matrix<D> k(s, head.k, head.stride, 0), v(s, head.v, head.stride, 0);
+    auto load_stage = [&](int j) {
+        bf16* stage = stages + j % 2 * 2 * SIZE;
+        k.load(stage);
+        v.load(stage + SIZE);
+        copy_async_commit();
+    };
+    Matrix<D>(s, head.q, head.stride, tile).load(q_tile);
+    load_stage(0);
 
     Softmax softmax(s);
     float sums[D / 8][4];
@@ -92,10 +96,7 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
         const bf16* k_tile = stages + j % 2 * 2 * SIZE;
         const bf16* v_tile = k_tile + SIZE;
         if (j < tile) {
-            bf16* next = stages + (j + 1) % 2 * 2 * SIZE;
-            load_tile<D>(next, s, head.k, head.stride, j + 1);
-            load_tile<D>(next + SIZE, s, head.v, head.stride, j + 1);
-            copy_async_commit();
+            load_stage(j + 1);
             copy_async_wait<1>();
         } else {
             copy_async_wait<0>();
@@ -135,19 +136,22 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     // The first keys have the most queries, and the lowest block index.
     int tile = blockIdx.x, first = tile * TILE, tiles = gridDim.x;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
-    const bf16* d_head = d_out + head.out_at;
     int warp = threadIdx.x / 32;
 
-    load_tile<D>(k_tile, s, head.k, head.stride, tile);
-    load_tile<D>(v_tile, s, head.v, head.stride, tile);
+    Matrix<D>(s, head.k, head.stride, tile).load(k_tile);
+    Matrix<D>(s, head.v, head.stride, tile).load(v_tile);
+    Matrix<D> q(s, head.q, head.stride, tile), d_o(s, d_out + head.out_at, head.out_stride, tile);
+    Statistics statistics(s, head, lse, delta, tile);
+    // Copies are started; the statistic is on its way to a register until its memory is free.
     auto load_stage = [&](int i) {
         bf16* stage = stages + i % STAGES<D> * 2 * SIZE;
-        load_tile<D>(stage, s, head.q, head.stride, i);
-        load_tile<D>(stage + SIZE, s, d_head, head.out_stride, i);
+        q.load(stage);
+        d_o.load(stage + SIZE);
         copy_async_commit();
-        load_statistics(rows + i % STAGES<D> * 2 * TILE, s, head, lse, delta, i * TILE);
+        return statistics.next();
     };
-    load_stage(tile);
+    auto keep = [&](int i, float value) { Statistics::store(rows + i % STAGES<D> * 2 * TILE, value); };
+    keep(tile, load_stage(tile));
 
     float dk[D / 8][4], dv[D / 8][4];
     clear(dk), clear(dv);
@@ -158,9 +162,11 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
         const bf16* d_tile = q_tile + SIZE;
         const float* lse_row = rows + i % STAGES<D> * 2 * TILE;
         const float* delta_row = lse_row + TILE;
-        if (STAGES<D> == 1 && i > tile) load_stage(i);
-        if (STAGES<D> == 2 && i + 1 < tiles) {
-            load_stage(i + 1);
+        bool further = STAGES<D> == 2 && i + 1 < tiles;
+        float next = 0;
+        if (STAGES<D> == 1 && i > tile) keep(i, load_stage(i));
+        if (further) {
+            next = load_stage(i + 1);
             copy_async_wait<1>();
         } else {
             copy_async_wait<0>();
@@ -186,6 +192,7 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
             as_operand(a, dp);
             add_product<D>(dk, a, q_tile, n * 16);
         }
+        if (further) keep(i + 1, next);
         __syncthreads();
     }
 
@@ -206,12 +213,13 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int warp = threadIdx.x / 32;
 
-    load_tile<D>(q_tile, s, head.q, head.stride, tile);
-    load_tile<D>(d_tile, s, d_out + head.out_at, head.out_stride, tile);
+    Matrix<D>(s, head.q, head.stride, tile).load(q_tile);
+    Matrix<D>(s, d_out + head.out_at, head.out_stride, tile).load(d_tile);
+    Matrix<D> k(s, head.k, head.stride, 0), v(s, head.v, head.stride, 0);
     auto load_stage = [&](int j) {
         bf16* stage = stages + j % STAGES<D> * 2 * SIZE;
-        load_tile<D>(stage, s, head.k, head.stride, j);
-        load_tile<D>(stage + SIZE, s, head.v, head.stride, j);
+        k.load(stage);
+        v.load(stage + SIZE);
         copy_async_commit();
     };
     load_stage(0);

@@ -8,22 +8,40 @@
 
 constexpr int TILE = 64;
 
-// A tile of the rows that begin at `from`, of which `left` are there, by COUNT threads: 16 bytes at a time to
-// where `place` says that row and channel stand in the tile; the others are zeros. As many copies for
-// every thread, in a loop that unrolls.
-template <int D, int COUNT, typename Place>
-__device__ __forceinline__ void load_tile(bf16* tile, const bf16* from, int64_t stride, int left, int head_dim,
-                                          Place place) {
-    constexpr unsigned CHUNKS = D / 8, ROUNDS = TILE * CHUNKS / COUNT;
-    static_assert(TILE * CHUNKS % COUNT == 0, "every thread copies as much");
-#pragma unroll
-    for (unsigned n = 0; n < ROUNDS; n++) {
-        unsigned i = threadIdx.x + n * COUNT;
-        int r = i / CHUNKS, c = i % CHUNKS * 8;
-        bool valid = r < left && c < head_dim;
-        copy_async(tile + place(r, c), from + (valid ? r * stride + c : 0), valid);
+// Tiles of a matrix of seq_len rows that come to shared memory one after the other, by COUNT threads: each copies the
+// same chunk of 8 channels of every ROWS-th row, so that its next address is an addition away. Rows behind the end
+// and channels behind head_dim are zeros. Layout: where a row's chunk stands in a tile (`at`), and how far on that
+// of a later row does (PITCH values a row, for rows a multiple of 8 apart).
+template <int D, int COUNT, typename Layout> struct Tiles {
+    static constexpr int LANES = D <= 32 ? 4 : D <= 64 ? 8 : 16, ROWS = COUNT / LANES;
+    static_assert(ROWS % 8 == 0 && TILE % ROWS == 0, "every thread copies as much");
+    // This thread's first chunk of the next tile.
+    const bf16* from;
+    int64_t stride;
+    // Where that goes in the tile; how many rows there are from it on.
+    int to, left;
+    bool inside;
+
+    // From tile `first` on.
+    __device__ __forceinline__ Tiles(const AttentionShape& s, const bf16* matrix, int64_t stride, int first)
+        : stride(stride) {
+        int c = threadIdx.x % LANES * 8, row = threadIdx.x / LANES;
+        from = matrix + (first * TILE + row) * stride + c;
+        to = Layout::at(row, c);
+        left = s.seq_len - first * TILE - row;
+        inside = c < s.head_dim;
     }
-}
+
+    // Starts the copies of the next tile.
+    __device__ __forceinline__ void load(bf16* tile) {
+        if (LANES * 8 == D || threadIdx.x % LANES * 8 < D)
+#pragma unroll
+            for (int r = 0; r < TILE; r += ROWS)
+                copy_async(tile + to + r * Layout::PITCH, from + r * stride, inside && r < left);
+        from += TILE * stride;
+        left -= TILE;
+    }
+};
 
 __device__ __forceinline__ int row_of(int i) { return threadIdx.x % 32 / 4 + i / 2 * 8; }
 __device__ __forceinline__ int column_of(int h, int i) { return h * 8 + threadIdx.x % 4 * 2 + i % 2; }
@@ -117,15 +135,34 @@ struct Softmax {
     }
 };
 
-// The statistics of a tile of queries to shared memory, by its 128 threads: log-sum-exp in powers of two,
-// then delta. A query behind the end: 2^-inf gives it no weight.
-__device__ __forceinline__ void load_statistics(float* to, const AttentionShape& s, const Head<bf16>& head,
-                                                const float* lse, const float* delta, int first) {
-    int r = threadIdx.x % TILE, query = first + r;
-    bool valid = query < s.seq_len;
-    if (threadIdx.x < TILE) to[r] = valid ? lse[head.lse_at + query] * LOG2_E : INFINITY;
-    else to[TILE + r] = valid ? delta[head.lse_at + query] : 0.0f;
-}
+// The statistics of one tile of queries after the other, by 128 threads: 64 log-sum-exps, then 64 deltas. A query
+// behind the end: 2^-inf gives it no weight.
+struct Statistics {
+    const float* from;
+    int left;
+
+    // From tile `first` on.
+    __device__ __forceinline__ Statistics(const AttentionShape& s, const Head<bf16>& head, const float* lse,
+                                          const float* delta, int first) {
+        int query = first * TILE + threadIdx.x % TILE;
+        from = (threadIdx.x < TILE ? lse : delta) + head.lse_at + query;
+        left = s.seq_len - query;
+    }
+
+    // This thread's value of the next tile: on its way until it is stored.
+    __device__ __forceinline__ float next() {
+        float value = threadIdx.x < TILE ? INFINITY : 0.0f;
+        if (left > 0) value = *from;
+        from += TILE;
+        left -= TILE;
+        return value;
+    }
+
+    // To shared memory, log-sum-exps in powers of two.
+    __device__ static __forceinline__ void store(float* to, float value) {
+        to[threadIdx.x] = threadIdx.x < TILE ? value * LOG2_E : value;
+    }
+};
 
 // Scores of 16 keys (rows, from `row`) and 16 queries (columns, from `column`) become weights.
 __device__ __forceinline__ void weights_by_key(float (&p)[2][4], float scale, const float* lse, bool diagonal, int row,

@@ -12,21 +12,25 @@ constexpr int THREADS = 128;
 // How many warpgroups of the forward pass share tiles of keys and values.
 constexpr int GROUPS = 2;
 
-// Tile `j` of a matrix of seq_len rows, by COUNT threads.
-template <int D, int COUNT>
-__device__ __forceinline__ void load_tile(bf16* tile, const AttentionShape& s, const bf16* from, int64_t stride, int j) {
-    load_tile<D, COUNT>(tile, from + j * TILE * stride, stride, s.seq_len - j * TILE, s.head_dim, swizzled);
-}
+struct Swizzled {
+    static constexpr int PITCH = PANEL_CHANNELS;
+    __device__ static __forceinline__ int at(int row, int c) { return swizzled(row, c); }
+};
+template <int D, int COUNT> using Matrix = Tiles<D, COUNT, Swizzled>;
 
-// Tiles `j` of two matrices into the stage that is theirs, on the way until it is waited for.
-template <int D, int COUNT>
-__device__ __forceinline__ void load_stage(bf16* stages, const AttentionShape& s, const bf16* a, int64_t a_stride,
-                                           const bf16* b, int64_t b_stride, int j) {
-    bf16* stage = stages + j % 2 * 2 * TILE * D;
-    load_tile<D, COUNT>(stage, s, a, a_stride, j);
-    load_tile<D, COUNT>(stage + TILE * D, s, b, b_stride, j);
-    copy_async_commit();
-}
+// Two matrices whose tiles come together, into the stage of two that is theirs.
+template <int D, int COUNT> struct Stages {
+    bf16* memory;
+    Matrix<D, COUNT> a, b;
+
+    // Starts the copies of the next tiles, which are number `j`.
+    __device__ __forceinline__ void load(int j) {
+        bf16* stage = memory + j % 2 * 2 * TILE * D;
+        a.load(stage);
+        b.load(stage + TILE * D);
+        copy_async_commit();
+    }
+};
 
 // Every thread's copies have arrived, for tensor cores too, but for those of one further stage if it is on
 // its way.
@@ -82,9 +86,9 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
 
 #pragma unroll
     for (int g = 0; g < GROUPS; g++)
-        load_tile<D, ALL>(q_tiles + g * SIZE, s, head.q, head.stride, first_tile + g);
-    auto load = [&](int j) { load_stage<D, ALL>(stages, s, head.k, head.stride, head.v, head.stride, j); };
-    load(0);
+        Matrix<D, ALL>(s, head.q, head.stride, first_tile + g).load(q_tiles + g * SIZE);
+    Stages<D, ALL> kv{stages, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
+    kv.load(0);
 
     Softmax softmax(s);
     float sums[D / 8][4];
@@ -93,7 +97,7 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
     for (int j = 0; j <= last; j++) {
         const bf16* k_tile = stages + j % 2 * 2 * SIZE;
         const bf16* v_tile = k_tile + SIZE;
-        if (j < last) load(j + 1);
+        if (j < last) kv.load(j + 1);
         wait_for_stage(j < last);
         // The first of two tiles ends one tile of keys before the second.
         if (j <= tile) {
@@ -136,13 +140,14 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int row = threadIdx.x / 32 * 16;
 
-    load_tile<D, THREADS>(k_tile, s, head.k, head.stride, tile);
-    load_tile<D, THREADS>(v_tile, s, head.v, head.stride, tile);
-    auto load = [&](int i) {
-        load_stage<D, THREADS>(stages, s, head.q, head.stride, d_out + head.out_at, head.out_stride, i);
-        load_statistics(statistics + i % 2 * 2 * TILE, s, head, lse, delta, i * TILE);
-    };
-    load(tile);
+    Matrix<D, THREADS>(s, head.k, head.stride, tile).load(k_tile);
+    Matrix<D, THREADS>(s, head.v, head.stride, tile).load(v_tile);
+    const bf16* d_head = d_out + head.out_at;
+    Stages<D, THREADS> q_d{stages, {s, head.q, head.stride, tile}, {s, d_head, head.out_stride, tile}};
+    Statistics of_query(s, head, lse, delta, tile);
+    auto keep = [&](int i, float value) { Statistics::store(statistics + i % 2 * 2 * TILE, value); };
+    q_d.load(tile);
+    keep(tile, of_query.next());
     float dk[D / 8][4], dv[D / 8][4];
     clear(dk), clear(dv);
 
@@ -150,8 +155,11 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
         const bf16* q_tile = stages + i % 2 * 2 * SIZE;
         const bf16* d_tile = q_tile + SIZE;
         const float* lse_row = statistics + i % 2 * 2 * TILE;
-        if (i + 1 < tiles) load(i + 1);
+        if (i + 1 < tiles) q_d.load(i + 1);
         wait_for_stage(i + 1 < tiles);
+        // Behind the fence, which would wait for it: on its way while this round is at work.
+        float next = 0;
+        if (i + 1 < tiles) next = of_query.next();
         // Keys are rows, queries columns. The weights are made while their gradients are still summed.
         Scores p, dp;
         uint32_t p_operand[TILE / 16][4], dp_operand[TILE / 16][4];
@@ -177,6 +185,7 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
         add_product<D>(dk, dp_operand, q_tile);
         warpgroup_commit();
         warpgroup_wait<0>(dv, dk);
+        if (i + 1 < tiles) keep(i + 1, next);
         __syncthreads();
     }
     // The tiles are done with: their memory carries the gradients out, one after the other.
@@ -196,10 +205,10 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int row = threadIdx.x / 32 * 16;
 
-    load_tile<D, THREADS>(q_tile, s, head.q, head.stride, tile);
-    load_tile<D, THREADS>(d_tile, s, d_out + head.out_at, head.out_stride, tile);
-    auto load = [&](int j) { load_stage<D, THREADS>(stages, s, head.k, head.stride, head.v, head.stride, j); };
-    load(0);
+    Matrix<D, THREADS>(s, head.q, head.stride, tile).load(q_tile);
+    Matrix<D, THREADS>(s, d_out + head.out_at, head.out_stride, tile).load(d_tile);
+    Stages<D, THREADS> kv{stages, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
+    kv.load(0);
     RowStatistics statistics(s, head, lse, delta, first + row);
     float dq[D / 8][4];
     clear(dq);
@@ -207,7 +216,7 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
     for (int j = 0; j <= tile; j++) {
         const bf16* k_tile = stages + j % 2 * 2 * SIZE;
         const bf16* v_tile = k_tile + SIZE;
-        if (j < tile) load(j + 1);
+        if (j < tile) kv.load(j + 1);
         wait_for_stage(j < tile);
         Scores p, dp;
         uint32_t operand[TILE / 16][4];

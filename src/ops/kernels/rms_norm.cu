@@ -109,7 +109,7 @@ __device__ __forceinline__ void rms_norm_backward(const float* x, const float* g
 }
 
 #define RMS_NORM_BACKWARD(T, NAME, VEC)                                                                      \
-    extern "C" __global__ void __launch_bounds__(256, 4)                                                     \
+    extern "C" __global__ void __launch_bounds__(256)                                                        \
         rms_norm_backward_##NAME(const float* x, const float* gain, const float* rstd, T* y, float* dx,      \
                                  bf16* dx_rounded, float* partial, int rows, int width, int rows_per_block,  \
                                  int add) {                                                                  \
