@@ -4,7 +4,8 @@
 #
 # Ends by itself: the runs are interrupted (and resumed by the next call with the same OUT) when the time
 # is up. Writes OUT/experiment.tar.gz (results without weights, the report, PyTorch's curves) and OUT/*.log.
-# DEVICE=cpu for a trial without a GPU, CURVES_SECONDS for the part that is PyTorch's.
+# DEVICE=cpu for a trial without a GPU, CURVES_SECONDS for the part that is PyTorch's. KNOWN=1: with the runs that
+# the repository has, so that only PyTorch's curves are made.
 # usage: experiment.sh [OUT] [SECONDS] [KEY=VALUE...]      default: ./gpu-out 570; keys of the spec
 set -uo pipefail
 here=$(cd "$(dirname "$0")" && pwd)
@@ -28,6 +29,7 @@ say() { printf '%4d s  %s\n' "$SECONDS" "$*"; }
 "$here/xp" data "${spec[@]}" >"$out/data.log" 2>&1 || { tail "$out/data.log"; exit 1; }
 say "tokens are made"
 results=$out/experiment/results
+if [ -n "${KNOWN:-}" ] && [ ! -d "$results" ]; then cp -r "$here/results" "$results"; fi
 # PyTorch's curves need their time: one on a GPU takes about two minutes.
 timeout --signal INT --kill-after 30 "$(($(left) - ${CURVES_SECONDS:-120}))" "$here/xp" run "${spec[@]}" \
     --results "$results" --device "$device" >"$out/run.log" 2>&1
@@ -35,7 +37,8 @@ rc=$?
 say "xp run ended with $rc (75: interrupted, call again with the same folder)"
 
 python3 -c 'import torch, safetensors' 2>/dev/null && for run in "$results"/*/*/seed-42; do
-    [ -s "$run/run.json" ] && [ "$(left)" -gt 60 ] || continue
+    [ -s "$run/run.json" ] && [ ! -s "$out/experiment/pytorch-$(basename "$(dirname "$run")").json" ] &&
+        [ "$(left)" -gt 60 ] || continue
     config=$(basename "$(dirname "$run")")
     inputs=$(mktemp -d)/inputs
     curve=(train "$inputs" "$run" --out "$out/experiment/pytorch-$config.json" --device "$device")

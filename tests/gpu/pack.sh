@@ -27,6 +27,9 @@ cp tests/gpu/{run,experiment,cuda-libraries}.sh tests/gpu/mini.toml tests/bench/
 mkdir -p "$folder/specs/protocols"
 cp specs/3cfg_3seed{,_gpu}.toml "$folder/specs"
 cp specs/protocols/tinystories_50m.toml "$folder/specs/protocols"
+# The runs that the repository has, for experiment.sh with KNOWN=1.
+rm -rf "$folder/results"
+if [ -d results/3cfg_3seed_gpu ]; then mkdir -p "$folder/results" && cp -r results/3cfg_3seed_gpu "$folder/results"; fi
 tokenizer=../shared/data/gpt-neox-20b/tokenizer.json
 if [ -f "$tokenizer" ]; then cp "$tokenizer" "$folder"; else echo "experiment.sh needs $tokenizer, which is not here"; fi
 du -sh "$folder"

@@ -1,6 +1,6 @@
 // Stands for libcuda.so.1 and libcublas.so.13 where there is no GPU: memory is this process's, kernels
 // and products do nothing. It aborts on what a driver would not forgive: memory that is not allocated,
-// freed twice or left behind, matrices that do not fit their memory, a kernel that has not been given
+// freed twice or left behind, page-locked memory that is written while a copy from it is on its way, matrices that do not fit their memory, a kernel that has not been given
 // its shared memory. For tests/gpu/stand_in.sh; what kernels compute is the emulator's to test.
 #include <pthread.h>
 #include <stdatomic.h>
@@ -29,9 +29,10 @@ static void inside(Address at, size_t bytes, const char *what) {
     pthread_mutex_unlock(&table);
     if (!found) fail(what);
 }
+static int page_locked(void);
 static void bound(void) { if (!current) fail("a call from a thread without a context"); }
 __attribute__((destructor)) static void report(void) {
-    if (count) fail("memory was left behind");
+    if (count || page_locked()) fail("memory was left behind");
     if (launches) fprintf(stderr, "stand-in driver: %d launches, %d products, all memory given back\n", launches, products);
 }
 
@@ -82,7 +83,62 @@ int cuFuncSetAttribute(void *function, int attribute, int value) {
     return 0;
 }
 int cuStreamCreate(void **stream, unsigned flags) { bound(); *stream = malloc(1); return 0; }
-int cuStreamSynchronize(void *stream) { bound(); return lost(); }
+// Copies from page-locked memory that have not been waited for, by what they will read.
+static struct { const void *from; size_t bytes; uint64_t sum; void *stream; } copies[MOST];
+static struct { const char *at; size_t bytes; } locked[64];
+static int copying, locks;
+static int page_locked(void) { return locks; }
+static uint64_t sum_of(const unsigned char *at, size_t bytes) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < bytes; i++) sum = sum * 31 + at[i];
+    return sum;
+}
+static void started(const void *from, size_t bytes, void *stream) {
+    pthread_mutex_lock(&table);
+    for (int i = 0; i < locks; i++)
+        if ((const char *)from >= locked[i].at && (const char *)from < locked[i].at + locked[i].bytes) {
+            if (copying == MOST) fail("more copies than it can count");
+            copies[copying].from = from, copies[copying].bytes = bytes;
+            copies[copying].sum = sum_of(from, bytes), copies[copying++].stream = stream;
+        }
+    pthread_mutex_unlock(&table);
+}
+int cuStreamSynchronize(void *stream) {
+    bound();
+    pthread_mutex_lock(&table);
+    for (int i = 0; i < copying;)
+        if (copies[i].stream != stream) i++;
+        else {
+            if (sum_of(copies[i].from, copies[i].bytes) != copies[i].sum) fail("page-locked memory was written too early");
+            copies[i] = copies[--copying];
+        }
+    pthread_mutex_unlock(&table);
+    return lost();
+}
+int cuMemHostAlloc(void **at, size_t bytes, unsigned flags) {
+    bound();
+    *at = malloc(bytes);
+    pthread_mutex_lock(&table);
+    if (locks == 64) fail("more page-locked memory than it can count");
+    locked[locks].at = *at, locked[locks++].bytes = bytes;
+    pthread_mutex_unlock(&table);
+    return 0;
+}
+int cuMemFreeHost(void *at) {
+    bound();
+    int found = 0;
+    pthread_mutex_lock(&table);
+    for (int i = 0; i < copying; i++)
+        for (int l = 0; l < locks; l++)
+            if (locked[l].at == at && (const char *)copies[i].from >= locked[l].at && (const char *)copies[i].from < locked[l].at + locked[l].bytes)
+                fail("page-locked memory was freed too early");
+    for (int i = 0; i < locks && !found; i++)
+        if (locked[i].at == at) locked[i] = locked[--locks], found = 1;
+    pthread_mutex_unlock(&table);
+    if (!found) fail("freed what is not page-locked");
+    free(at);
+    return 0;
+}
 int cuStreamDestroy_v2(void *stream) { free(stream); return 0; }
 int cuMemAllocAsync(Address *at, size_t bytes, void *stream) {
     bound();
@@ -116,7 +172,7 @@ int cuMemFreeAsync(Address at, void *stream) {
     return 0;
 }
 int cuMemsetD8Async(Address at, unsigned char value, size_t bytes, void *stream) { bound(); inside(at, bytes, "clears outside"); memset((void *)at, value, bytes); return 0; }
-int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes, void *stream) { bound(); inside(to, bytes, "writes outside"); memcpy((void *)to, from, bytes); return 0; }
+int cuMemcpyHtoDAsync_v2(Address to, const void *from, size_t bytes, void *stream) { bound(); inside(to, bytes, "writes outside"); started(from, bytes, stream); memcpy((void *)to, from, bytes); return 0; }
 int cuMemcpyDtoHAsync_v2(void *to, Address from, size_t bytes, void *stream) { bound(); inside(from, bytes, "reads outside"); memcpy(to, (void *)from, bytes); return 0; }
 int cuMemcpyDtoDAsync_v2(Address to, Address from, size_t bytes, void *stream) { bound(); inside(to, bytes, "copies outside"); inside(from, bytes, "copies from outside"); memmove((void *)to, (void *)from, bytes); return 0; }
 int cuMemGetInfo_v2(size_t *available, size_t *total) { *available = TOTAL - used; *total = TOTAL; return 0; }

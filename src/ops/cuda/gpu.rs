@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, OnceLock};
 
 use cudarc::cublas::{result as blas, sys as blas_sys};
-use cudarc::driver::{CudaContext, result as cuda, sys};
+use cudarc::driver::{CudaContext, DriverError, result as cuda, sys};
 
 use super::driver::{Address, DeviceMemory, Driver, Launch, Operand, Product};
+use super::staging::Staging;
 use crate::ops::{Error, GpuDescription, Precision};
 
 /// A fatbin as the driver wants it: on 16 bytes.
@@ -45,6 +46,8 @@ const PLAIN_SHARED: u32 = 48 << 10;
 
 /// A GPU with a queue of its own.
 pub struct Gpu {
+    /// The first to be dropped: while the device is there.
+    staging: Mutex<Staging>,
     device: Arc<Device>,
     stream: sys::CUstream,
     blas: blas_sys::cublasHandle_t,
@@ -241,7 +244,9 @@ impl Gpu {
         let stream = cuda::stream::create(cuda::stream::StreamKind::NonBlocking)
             .map_err(|error| failed("a queue could not be made", error))?;
         let blas = blas::create_handle().map_err(|error| failed("cuBLAS does not start", error))?;
-        let mut gpu = Self { device, stream, blas, workspace: 0 };
+        let staging = Staging::new()
+            .map_err(|error| failed("page-locked memory could not be allocated", error))?;
+        let mut gpu = Self { staging: staging.into(), device, stream, blas, workspace: 0 };
         gpu.workspace = gpu.allocate(BLAS_WORKSPACE)?.ok_or(Error::OutOfMemory {
             what: "cuBLAS",
             bytes: BLAS_WORKSPACE as u64,
@@ -426,9 +431,7 @@ impl Driver for Gpu {
         self.device.bind()?;
         // SAFETY: the stream lives as long as `self`.
         let allocate = || unsafe { cuda::malloc_async(self.stream, bytes) };
-        let short = |error: &cudarc::driver::DriverError| {
-            error.0 == sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY
-        };
+        let short = |error: &DriverError| error.0 == sys::cudaError_enum::CUDA_ERROR_OUT_OF_MEMORY;
         let first = allocate();
         let second = match first {
             // What another queue has freed may be kept for it.
@@ -454,10 +457,21 @@ impl Driver for Gpu {
 
     fn write(&self, from: &[u8], to: Address) -> Result<(), Error> {
         self.device.bind()?;
-        // SAFETY: the backend keeps copies inside its buffers, here and below. The driver has taken
-        // over what it reads of pageable memory by the time that it returns.
-        unsafe { cuda::memcpy_htod_async(to, from, self.stream) }
-            .map_err(|error| failed("copying to the GPU failed", error))
+        let mut staging = self.staging.lock().expect("no thread panics with this lock");
+        let failed = |error: DriverError| failed("copying to the GPU failed", error);
+        for (i, piece) in from.chunks(Staging::BYTES).enumerate() {
+            if !staging.has_room(piece.len()) {
+                // SAFETY: the stream lives as long as `self`.
+                unsafe { cuda::stream::synchronize(self.stream) }.map_err(failed)?;
+                staging.clear();
+            }
+            let at = to + (i * Staging::BYTES) as Address;
+            // SAFETY: the backend keeps copies inside its buffers, here and below; what is held stays until
+            // the stream has been waited for.
+            unsafe { cuda::memcpy_htod_async(at, staging.hold(piece), self.stream) }
+                .map_err(failed)?;
+        }
+        Ok(())
     }
 
     fn read(&self, from: Address, to: &mut [u8]) -> Result<(), Error> {
@@ -467,7 +481,9 @@ impl Driver for Gpu {
             cuda::memcpy_dtoh_async(to, from, self.stream)
                 .and_then(|()| cuda::stream::synchronize(self.stream))
         }
-        .map_err(|error| failed("the GPU failed", error))
+        .map_err(|error| failed("the GPU failed", error))?;
+        self.staging.lock().expect("no thread panics with this lock").clear();
+        Ok(())
     }
 
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), Error> {

@@ -10,6 +10,8 @@ mod emulator;
 #[cfg(feature = "cuda")]
 mod gpu;
 mod head;
+#[cfg(feature = "cuda")]
+mod staging;
 mod timed;
 
 use std::collections::HashMap;
