@@ -17,7 +17,7 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    /// The most that one copy takes. Tokens and index lists of a step of 2^18 tokens fit three times.
+    /// The most that one copy takes; the tokens and index lists of a step of 2^18 tokens fit.
     pub(super) const BYTES: usize = 8 << 20;
     /// Copies begin on cache lines.
     const LINE: usize = 64;
