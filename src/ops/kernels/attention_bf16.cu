@@ -18,7 +18,7 @@ template <int D> constexpr int ROW = D + 8;
 template <int D> constexpr int STAGES = D > 96 ? 1 : 2;
 
 template <int D> struct Padded {
-    static constexpr int PITCH = ROW<D>;
+    static constexpr int PITCH = ROW<D>, SIZE = TILE * PITCH;
     __device__ static __forceinline__ int at(int row, int c) { return row * PITCH + c; }
 };
 template <int D> using Matrix = Tiles<D, THREADS, Padded<D>>;
@@ -70,22 +70,15 @@ __device__ __forceinline__ void add_product(float (&sums)[D / 8][4], const uint3
 template <int D>
 __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* qkv, bf16* out, float* lse) {
     SHARED(bf16, q_tile);
-    constexpr int SIZE = TILE * ROW<D>;
-    bf16* stages = q_tile + SIZE;
+    constexpr int SIZE = Padded<D>::SIZE;
     // The longest ones first: later blocks fill the gaps.
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int warp = threadIdx.x / 32;
 
-    Matrix<D> k(s, head.k, head.stride, 0), v(s, head.v, head.stride, 0);
-    auto load_stage = [&](int j) {
-        bf16* stage = stages + j % 2 * 2 * SIZE;
-        k.load(stage);
-        v.load(stage + SIZE);
-        copy_async_commit();
-    };
     Matrix<D>(s, head.q, head.stride, tile).load(q_tile);
-    load_stage(0);
+    Stages<D, THREADS, Padded<D>, 2> kv{q_tile + SIZE, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
+    kv.load(0);
 
     Softmax softmax(s);
     float sums[D / 8][4];
@@ -93,10 +86,10 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
     uint32_t q[D / 16][4];
 
     for (int j = 0; j <= tile; j++) {
-        const bf16* k_tile = stages + j % 2 * 2 * SIZE;
+        const bf16* k_tile = kv.at(j);
         const bf16* v_tile = k_tile + SIZE;
         if (j < tile) {
-            load_stage(j + 1);
+            kv.load(j + 1);
             copy_async_wait<1>();
         } else {
             copy_async_wait<0>();
@@ -129,7 +122,7 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
                                                       const float* lse, const float* delta, const float* cos,
                                                       const float* sin, bf16* d_qkv) {
     SHARED(bf16, k_tile);
-    constexpr int SIZE = TILE * ROW<D>;
+    constexpr int SIZE = Padded<D>::SIZE;
     bf16* v_tile = k_tile + SIZE;
     bf16* stages = v_tile + SIZE;
     float* rows = reinterpret_cast<float*>(stages + STAGES<D> * 2 * SIZE);
@@ -140,33 +133,33 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
 
     Matrix<D>(s, head.k, head.stride, tile).load(k_tile);
     Matrix<D>(s, head.v, head.stride, tile).load(v_tile);
-    Matrix<D> q(s, head.q, head.stride, tile), d_o(s, d_out + head.out_at, head.out_stride, tile);
+    const bf16* d_head = d_out + head.out_at;
+    Stages<D, THREADS, Padded<D>, STAGES<D>> q_d{
+        stages, {s, head.q, head.stride, tile}, {s, d_head, head.out_stride, tile}};
     Statistics statistics(s, head, lse, delta, tile);
-    // Copies are started; the statistic is on its way to a register until its memory is free.
-    auto load_stage = [&](int i) {
-        bf16* stage = stages + i % STAGES<D> * 2 * SIZE;
-        q.load(stage);
-        d_o.load(stage + SIZE);
-        copy_async_commit();
-        return statistics.next();
-    };
     auto keep = [&](int i, float value) { Statistics::store(rows + i % STAGES<D> * 2 * TILE, value); };
-    keep(tile, load_stage(tile));
+    q_d.load(tile);
+    keep(tile, statistics.next());
 
     float dk[D / 8][4], dv[D / 8][4];
     clear(dk), clear(dv);
     uint32_t k[D / 16][4], v[D / 16][4];
 
     for (int i = tile; i < tiles; i++) {
-        const bf16* q_tile = stages + i % STAGES<D> * 2 * SIZE;
+        const bf16* q_tile = q_d.at(i);
         const bf16* d_tile = q_tile + SIZE;
         const float* lse_row = rows + i % STAGES<D> * 2 * TILE;
         const float* delta_row = lse_row + TILE;
         bool further = STAGES<D> == 2 && i + 1 < tiles;
+        // On its way to a register until its memory is free.
         float next = 0;
-        if (STAGES<D> == 1 && i > tile) keep(i, load_stage(i));
+        if (STAGES<D> == 1 && i > tile) {
+            q_d.load(i);
+            keep(i, statistics.next());
+        }
         if (further) {
-            next = load_stage(i + 1);
+            q_d.load(i + 1);
+            next = statistics.next();
             copy_async_wait<1>();
         } else {
             copy_async_wait<0>();
@@ -206,34 +199,28 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
                                                      const float* lse, const float* delta, const float* cos,
                                                      const float* sin, bf16* d_qkv) {
     SHARED(bf16, q_tile);
-    constexpr int SIZE = TILE * ROW<D>;
+    constexpr int SIZE = Padded<D>::SIZE;
     bf16* d_tile = q_tile + SIZE;
-    bf16* stages = d_tile + SIZE;
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int warp = threadIdx.x / 32;
 
     Matrix<D>(s, head.q, head.stride, tile).load(q_tile);
     Matrix<D>(s, d_out + head.out_at, head.out_stride, tile).load(d_tile);
-    Matrix<D> k(s, head.k, head.stride, 0), v(s, head.v, head.stride, 0);
-    auto load_stage = [&](int j) {
-        bf16* stage = stages + j % STAGES<D> * 2 * SIZE;
-        k.load(stage);
-        v.load(stage + SIZE);
-        copy_async_commit();
-    };
-    load_stage(0);
+    Stages<D, THREADS, Padded<D>, STAGES<D>> kv{
+        d_tile + SIZE, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
+    kv.load(0);
     RowStatistics statistics(s, head, lse, delta, first + warp * 16);
     float dq[D / 8][4];
     clear(dq);
     uint32_t q[D / 16][4], d_o[D / 16][4];
 
     for (int j = 0; j <= tile; j++) {
-        const bf16* k_tile = stages + j % STAGES<D> * 2 * SIZE;
+        const bf16* k_tile = kv.at(j);
         const bf16* v_tile = k_tile + SIZE;
-        if (STAGES<D> == 1 && j > 0) load_stage(j);
+        if (STAGES<D> == 1 && j > 0) kv.load(j);
         if (STAGES<D> == 2 && j < tile) {
-            load_stage(j + 1);
+            kv.load(j + 1);
             copy_async_wait<1>();
         } else {
             copy_async_wait<0>();

@@ -10,8 +10,8 @@ constexpr int TILE = 64;
 
 // Tiles of a matrix of seq_len rows that come to shared memory one after the other, by COUNT threads: each copies the
 // same chunk of 8 channels of every ROWS-th row, so that its next address is an addition away. Rows behind the end
-// and channels behind head_dim are zeros. Layout: where a row's chunk stands in a tile (`at`), and how far on that
-// of a later row does (PITCH values a row, for rows a multiple of 8 apart).
+// and channels behind head_dim are zeros. Layout: where a row's chunk stands in a tile (`at`), how far on that of a
+// later row does (PITCH values a row, for rows a multiple of 8 apart), and the SIZE of a tile.
 template <int D, int COUNT, typename Layout> struct Tiles {
     static constexpr int LANES = D <= 32 ? 4 : D <= 64 ? 8 : 16, ROWS = COUNT / LANES;
     static_assert(ROWS % 8 == 0 && TILE % ROWS == 0, "every thread copies as much");
@@ -40,6 +40,22 @@ template <int D, int COUNT, typename Layout> struct Tiles {
                 copy_async(tile + to + r * Layout::PITCH, from + r * stride, inside && r < left);
         from += TILE * stride;
         left -= TILE;
+    }
+};
+
+// Tiles of two matrices that are wanted together, in one of N places that they take turns in.
+template <int D, int COUNT, typename Layout, int N> struct Stages {
+    bf16* memory;
+    Tiles<D, COUNT, Layout> a, b;
+
+    // Where tiles `j` stand, one behind the other.
+    __device__ __forceinline__ bf16* at(int j) const { return memory + j % N * 2 * Layout::SIZE; }
+
+    // Starts the copies of the next tiles, which are number `j`.
+    __device__ __forceinline__ void load(int j) {
+        a.load(at(j));
+        b.load(at(j) + Layout::SIZE);
+        copy_async_commit();
     }
 };
 

@@ -12,25 +12,12 @@ constexpr int THREADS = 128;
 // How many warpgroups of the forward pass share tiles of keys and values.
 constexpr int GROUPS = 2;
 
-struct Swizzled {
-    static constexpr int PITCH = PANEL_CHANNELS;
+template <int D> struct Swizzled {
+    static constexpr int PITCH = PANEL_CHANNELS, SIZE = TILE * D;
     __device__ static __forceinline__ int at(int row, int c) { return swizzled(row, c); }
 };
-template <int D, int COUNT> using Matrix = Tiles<D, COUNT, Swizzled>;
-
-// Two matrices whose tiles come together, into the stage of two that is theirs.
-template <int D, int COUNT> struct Stages {
-    bf16* memory;
-    Matrix<D, COUNT> a, b;
-
-    // Starts the copies of the next tiles, which are number `j`.
-    __device__ __forceinline__ void load(int j) {
-        bf16* stage = memory + j % 2 * 2 * TILE * D;
-        a.load(stage);
-        b.load(stage + TILE * D);
-        copy_async_commit();
-    }
-};
+template <int D, int COUNT> using Matrix = Tiles<D, COUNT, Swizzled<D>>;
+template <int D, int COUNT> using Pair = Stages<D, COUNT, Swizzled<D>, 2>;
 
 // Every thread's copies have arrived, for tensor cores too, but for those of one further stage if it is on
 // its way.
@@ -75,8 +62,7 @@ __device__ __forceinline__ void add_product(float (&sums)[D / 8][4], const uint3
 template <int D>
 __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* qkv, bf16* out, float* lse) {
     SHARED(bf16, q_tiles);
-    constexpr int SIZE = TILE * D, ALL = GROUPS * THREADS;
-    bf16* stages = q_tiles + GROUPS * SIZE;
+    constexpr int SIZE = Swizzled<D>::SIZE, ALL = GROUPS * THREADS;
     // The longest ones first: later blocks fill the gaps.
     int first_tile = (gridDim.x - 1 - blockIdx.x) * GROUPS, group = threadIdx.x / THREADS, tile = first_tile + group;
     int last = (s.seq_len - 1) / TILE;
@@ -87,7 +73,7 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
 #pragma unroll
     for (int g = 0; g < GROUPS; g++)
         Matrix<D, ALL>(s, head.q, head.stride, first_tile + g).load(q_tiles + g * SIZE);
-    Stages<D, ALL> kv{stages, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
+    Pair<D, ALL> kv{q_tiles + GROUPS * SIZE, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
     kv.load(0);
 
     Softmax softmax(s);
@@ -95,7 +81,7 @@ __device__ __forceinline__ void attention(const AttentionShape& s, const bf16* q
     clear(sums);
 
     for (int j = 0; j <= last; j++) {
-        const bf16* k_tile = stages + j % 2 * 2 * SIZE;
+        const bf16* k_tile = kv.at(j);
         const bf16* v_tile = k_tile + SIZE;
         if (j < last) kv.load(j + 1);
         wait_for_stage(j < last);
@@ -131,7 +117,7 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
                                                       const float* lse, const float* delta, const float* cos,
                                                       const float* sin, bf16* d_qkv) {
     SHARED(bf16, k_tile);
-    constexpr int SIZE = TILE * D;
+    constexpr int SIZE = Swizzled<D>::SIZE;
     bf16* v_tile = k_tile + SIZE;
     bf16* stages = v_tile + SIZE;
     float* statistics = reinterpret_cast<float*>(stages + 4 * SIZE);
@@ -143,7 +129,7 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     Matrix<D, THREADS>(s, head.k, head.stride, tile).load(k_tile);
     Matrix<D, THREADS>(s, head.v, head.stride, tile).load(v_tile);
     const bf16* d_head = d_out + head.out_at;
-    Stages<D, THREADS> q_d{stages, {s, head.q, head.stride, tile}, {s, d_head, head.out_stride, tile}};
+    Pair<D, THREADS> q_d{stages, {s, head.q, head.stride, tile}, {s, d_head, head.out_stride, tile}};
     Statistics of_query(s, head, lse, delta, tile);
     auto keep = [&](int i, float value) { Statistics::store(statistics + i % 2 * 2 * TILE, value); };
     q_d.load(tile);
@@ -152,14 +138,15 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
     clear(dk), clear(dv);
 
     for (int i = tile; i < tiles; i++) {
-        const bf16* q_tile = stages + i % 2 * 2 * SIZE;
+        const bf16* q_tile = q_d.at(i);
         const bf16* d_tile = q_tile + SIZE;
         const float* lse_row = statistics + i % 2 * 2 * TILE;
-        if (i + 1 < tiles) q_d.load(i + 1);
-        wait_for_stage(i + 1 < tiles);
+        bool further = i + 1 < tiles;
+        if (further) q_d.load(i + 1);
+        wait_for_stage(further);
         // Behind the fence, which would wait for it: on its way while this round is at work.
         float next = 0;
-        if (i + 1 < tiles) next = of_query.next();
+        if (further) next = of_query.next();
         // Keys are rows, queries columns. The weights are made while their gradients are still summed.
         Scores p, dp;
         uint32_t p_operand[TILE / 16][4], dp_operand[TILE / 16][4];
@@ -185,7 +172,7 @@ __device__ __forceinline__ void attention_backward_kv(const AttentionShape& s, c
         add_product<D>(dk, dp_operand, q_tile);
         warpgroup_commit();
         warpgroup_wait<0>(dv, dk);
-        if (i + 1 < tiles) keep(i + 1, next);
+        if (further) keep(i + 1, next);
         __syncthreads();
     }
     // The tiles are done with: their memory carries the gradients out, one after the other.
@@ -198,23 +185,22 @@ __device__ __forceinline__ void attention_backward_q(const AttentionShape& s, co
                                                      const float* lse, const float* delta, const float* cos,
                                                      const float* sin, bf16* d_qkv) {
     SHARED(bf16, q_tile);
-    constexpr int SIZE = TILE * D;
+    constexpr int SIZE = Swizzled<D>::SIZE;
     bf16* d_tile = q_tile + SIZE;
-    bf16* stages = d_tile + SIZE;
     int tile = gridDim.x - 1 - blockIdx.x, first = tile * TILE;
     Head<bf16> head(s, qkv, blockIdx.z, blockIdx.y);
     int row = threadIdx.x / 32 * 16;
 
     Matrix<D, THREADS>(s, head.q, head.stride, tile).load(q_tile);
     Matrix<D, THREADS>(s, d_out + head.out_at, head.out_stride, tile).load(d_tile);
-    Stages<D, THREADS> kv{stages, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
+    Pair<D, THREADS> kv{d_tile + SIZE, {s, head.k, head.stride, 0}, {s, head.v, head.stride, 0}};
     kv.load(0);
     RowStatistics statistics(s, head, lse, delta, first + row);
     float dq[D / 8][4];
     clear(dq);
 
     for (int j = 0; j <= tile; j++) {
-        const bf16* k_tile = stages + j % 2 * 2 * SIZE;
+        const bf16* k_tile = kv.at(j);
         const bf16* v_tile = k_tile + SIZE;
         if (j < tile) kv.load(j + 1);
         wait_for_stage(j < tile);
