@@ -45,7 +45,7 @@ fn measure<B: Backend>(
     backend: B,
     size: &Size,
     options: &Options,
-    memory: &Memory<'_>,
+    machine: &Machine<'_>,
 ) -> Result<(), xp::ops::Error> {
     let Size { name, config, rows, seq_len, steps } = size;
     let steps = options.steps.unwrap_or(*steps);
@@ -76,12 +76,12 @@ fn measure<B: Backend>(
         model.backend().download(View::new(&params, 0, 1), &mut [0.0])?;
         seconds.push(start.elapsed().as_secs_f64());
         if seconds.len() == 1 {
-            (memory.warm)(); // the first step allocates
+            (machine.warm)(); // the first step allocates
         }
     }
     seconds.remove(0);
     if options.json {
-        print_json(&seconds, first.unwrap_or(f64::NAN), memory);
+        print_json(&seconds, first.unwrap_or(f64::NAN), machine);
         return Ok(());
     }
     seconds.sort_by(f64::total_cmp);
@@ -97,21 +97,21 @@ fn measure<B: Backend>(
         flops / median * 1e-9,
         model.backend().device_class(),
         rayon::current_num_threads(),
-        memory.peak().map_or("?".into(), |mib| mib.to_string()),
-        memory.predicted(size) >> 20,
+        machine.peak().map_or("?".into(), |mib| mib.to_string()),
+        machine.predicted(size) >> 20,
     );
     Ok(())
 }
 
-/// How the memory of a device is measured and predicted, and what is to be done when the first of several steps is
-/// over.
-struct Memory<'a> {
+/// What the bench asks of what it runs on: memory, measured and predicted, and what is to be done when the first
+/// of several steps is over.
+struct Machine<'a> {
     peak: &'a dyn Fn() -> Option<u64>,
     predicted: &'a dyn Fn(&Size) -> u64,
     warm: &'a dyn Fn(),
 }
 
-impl Memory<'_> {
+impl Machine<'_> {
     /// MiB.
     fn peak(&self) -> Option<u64> {
         (self.peak)().map(|bytes| bytes >> 20)
@@ -126,7 +126,7 @@ fn evaluate<B: Backend>(
     backend: B,
     size: &Size,
     options: &Options,
-    memory: &Memory<'_>,
+    machine: &Machine<'_>,
 ) -> Result<(), xp::ops::Error> {
     let Size { name, config, seq_len, .. } = size;
     let half = config.head_dim / 2;
@@ -143,7 +143,7 @@ fn evaluate<B: Backend>(
     };
     if options.chunks > 0 || options.profile {
         mean_of(*seq_len)?; // the first call allocates
-        (memory.warm)();
+        (machine.warm)();
     }
     let start = Instant::now();
     let mean = mean_of(*seq_len)?;
@@ -159,7 +159,7 @@ fn evaluate<B: Backend>(
         seconds.push(start.elapsed().as_secs_f64());
     }
     if options.json {
-        print_json(&seconds, mean, memory);
+        print_json(&seconds, mean, machine);
         return Ok(());
     }
     println!(
@@ -168,8 +168,8 @@ fn evaluate<B: Backend>(
         seconds.get(1).map_or(String::new(), |s| {
             format!(", {s:.3} s for four lengths of {} chunks", options.chunks)
         }),
-        memory.peak().map_or("?".into(), |mib| mib.to_string()),
-        memory.predicted(size) >> 20,
+        machine.peak().map_or("?".into(), |mib| mib.to_string()),
+        machine.predicted(size) >> 20,
     );
     Ok(())
 }
@@ -202,10 +202,10 @@ impl Options {
     }
 }
 
-fn print_json(seconds: &[f64], loss: f64, memory: &Memory<'_>) {
+fn print_json(seconds: &[f64], loss: f64, machine: &Machine<'_>) {
     println!(
         "{}",
-        serde_json::json!({ "seconds": seconds, "loss": loss, "peak_mib": memory.peak() })
+        serde_json::json!({ "seconds": seconds, "loss": loss, "peak_mib": machine.peak() })
     );
 }
 
@@ -259,7 +259,7 @@ fn main() -> Result<(), xp::ops::Error> {
 
 fn on_cpu(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
     let (config, evaluated) = (&size.config, size.name == "E");
-    let memory = Memory {
+    let machine = Machine {
         peak: &xp::run::peak_memory,
         predicted: &|size| match evaluated {
             true => model::evaluation_memory(config, size.seq_len),
@@ -268,7 +268,7 @@ fn on_cpu(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
         warm: &|| {},
     };
     let run = if evaluated { evaluate } else { measure };
-    run(Cpu::new(), size, options, &memory)
+    run(Cpu::new(), size, options, &machine)
 }
 
 #[cfg(feature = "cuda")]
@@ -279,9 +279,9 @@ fn on_cuda(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
     let precision = options.precision.unwrap_or(Precision::Bf16);
     if options.profile {
         let timed = std::sync::Arc::new(Timed::new(Gpu::open(0)?)?);
-        let memory = Memory { peak: &|| None, predicted: &|_| 0, warm: &|| timed.reset() };
+        let machine = Machine { peak: &|| None, predicted: &|_| 0, warm: &|| timed.reset() };
         let run = if evaluated { evaluate } else { measure };
-        run(Cuda::new(std::sync::Arc::clone(&timed), precision), size, options, &memory)?;
+        run(Cuda::new(std::sync::Arc::clone(&timed), precision), size, options, &machine)?;
         let steps = if evaluated { 1 } else { options.steps.unwrap_or(size.steps) };
         println!(
             "{}: every kernel waited for, of one {}",
@@ -292,7 +292,7 @@ fn on_cuda(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
         return Ok(());
     }
     let gpu = std::sync::Arc::new(Gpu::open(0)?);
-    let memory = Memory {
+    let machine = Machine {
         peak: &|| gpu.peak().ok(),
         predicted: &|size| {
             let (rows, evaluated) = if evaluated { (0, size.seq_len) } else { (size.rows, 0) };
@@ -302,7 +302,7 @@ fn on_cuda(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
         warm: &|| {},
     };
     let run = if evaluated { evaluate } else { measure };
-    run(Cuda::new(std::sync::Arc::clone(&gpu), precision), size, options, &memory)
+    run(Cuda::new(std::sync::Arc::clone(&gpu), precision), size, options, &machine)
 }
 
 #[cfg(not(feature = "cuda"))]

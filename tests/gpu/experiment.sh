@@ -37,11 +37,11 @@ rc=$?
 say "xp run ended with $rc (75: interrupted, call again with the same folder)"
 
 python3 -c 'import torch, safetensors' 2>/dev/null && for run in "$results"/*/*/seed-42; do
-    [ -s "$run/run.json" ] && [ ! -s "$out/experiment/pytorch-$(basename "$(dirname "$run")").json" ] &&
-        [ "$(left)" -gt 60 ] || continue
     config=$(basename "$(dirname "$run")")
+    made=$out/experiment/pytorch-$config.json
+    [ -s "$run/run.json" ] && [ ! -s "$made" ] && [ "$(left)" -gt 60 ] || continue
     inputs=$(mktemp -d)/inputs
-    curve=(train "$inputs" "$run" --out "$out/experiment/pytorch-$config.json" --device "$device")
+    curve=(train "$inputs" "$run" --out "$made" --device "$device")
     [ "$device" = cpu ] || curve+=(--compile)
     { "$here/inputs" "${spec[0]}" "$config" 42 "$inputs" "${keys[@]}" &&
         timeout "$(left)" python3 "$here/curve.py" "${curve[@]}"; } 2>"$out/curve-$config.log" ||

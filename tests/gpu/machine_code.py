@@ -2,36 +2,21 @@
 """What ptxas makes of the warpgroup kernels, where no GPU can show it: no register that a wgmma instruction reads its
 left factor from belongs to something else in between.
 
-    tests/gpu/machine_code.py [SOURCE.cu]        default: src/ops/kernels/attention_hopper.cu; nvcc of CUDA_HOME or toolkit.sh
+    tests/gpu/machine_code.py [SOURCE.cu]        default: src/ops/kernels/attention_hopper.cu; CUDA_HOME's tools, or toolkit.sh's
 
-Compiles for sm_90a, disassembles (nvdisasm of a Python wheel, unless it is installed) and follows the instructions
-of every innermost loop with HGMMA. ptxas 13.0 has given the registers of a factor that such a loop keeps to another
+Compiles for sm_90a, disassembles, and follows the instructions of every innermost loop with HGMMA. ptxas 13.0 has given the registers of a factor that such a loop keeps to another
 value within the loop; attention was wrong from the second tile on, in the same way every time. Two things fail:
 
 - a factor in registers that nothing in the loop has written before, and something in the loop writes;
 - one that is written before the instructions that read it have been waited for.
 """
-import os, re, shutil, subprocess, sys, tempfile, zipfile
+import os, re, subprocess, sys, tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 source = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "src/ops/kernels/attention_hopper.cu"
 CUDA_HOME = os.environ.get("CUDA_HOME") or subprocess.check_output([ROOT / "tests/gpu/toolkit.sh"], text=True).strip()
 WRITES_NOTHING = ("ST", "RED", "LDGSTS", "BAR", "BRA", "MEMBAR", "FENCE", "WARPGROUP", "DEPBAR")
-
-
-def disassembler(folder):
-    found = shutil.which("nvdisasm") or shutil.which("nvdisasm", path=CUDA_HOME + "/bin")
-    if found:
-        return found
-    pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps",
-           "--only-binary=:all:", "--dest", folder, "nvidia-cuda-nvdisasm==13.2.78"]
-    subprocess.run(pip, check=True)
-    for wheel in Path(folder).glob("*.whl"):
-        zipfile.ZipFile(wheel).extractall(folder)
-    tool = next(Path(folder).rglob("bin/nvdisasm"))
-    tool.chmod(0o755)
-    return tool
 
 
 def functions(text):
@@ -97,7 +82,7 @@ def main():
         nvcc = [CUDA_HOME + "/bin/nvcc", "-O3", "-std=c++17", "-gencode=arch=compute_90a,code=sm_90a",
                 "-I", ROOT / "src/ops/kernels", "-cubin", "-o", cubin, source]
         subprocess.run(nvcc, check=True)
-        text = subprocess.run([disassembler(folder), "-c", cubin], check=True, capture_output=True, text=True).stdout
+        text = subprocess.check_output([CUDA_HOME + "/bin/nvdisasm", "-c", cubin], text=True)
     failed, products = False, 0
     for name, code, labels in functions(text):
         bodies = [code[start:end + 1] for start, end in loops(code, labels)]

@@ -141,7 +141,6 @@ step resume 50 bash -c resume
 step bench 220 bash -c bench
 for tool in memcheck racecheck; do step "$tool" 35 bash -c "sanitizer $tool"; done
 
-[ ${#rows[@]} -ge $((${#chosen[@]} > 0 ? ${#chosen[@]} : 1)) ] || { echo "no such step among: ${chosen[*]}" >&2; exit 2; }
 {
     printf '{"date":"%s","steps":[' "$(date -u +%F)"
     comma=
@@ -153,6 +152,7 @@ for tool in memcheck racecheck; do step "$tool" 35 bash -c "sanitizer $tool"; do
     printf '],\n"doctor":%s,\n' "$(cat "$out/doctor.json" 2>/dev/null || echo null)"
     printf '"bench":%s}\n' "$(cat "$out/bench.json" 2>/dev/null || echo null)"
 } >"$out/result.json"
+[ ${#rows[@]} -ge $((${#chosen[@]} > 0 ? ${#chosen[@]} : 1)) ] || { echo "no such step among: ${chosen[*]}" >&2; exit 2; }
 echo
 cat "$out"/{speed,profile,bench}.log 2>/dev/null
 ! printf '%s\n' "${rows[@]}" | grep -qE '\|(FAILED|over |no time)'

@@ -1,7 +1,7 @@
 // Stands for libcuda.so.1 and libcublas.so.13 where there is no GPU: memory is this process's, kernels
 // and products do nothing. It aborts on what a driver would not forgive: memory that is not allocated,
-// freed twice or left behind, page-locked memory that is written while a copy from it is on its way, matrices that do not fit their memory, a kernel that has not been given
-// its shared memory. For tests/gpu/stand_in.sh; what kernels compute is the emulator's to test.
+// freed twice or left behind, page-locked memory that is written while a copy from it is on its way,
+// matrices that do not fit their memory, a kernel that has not been given its shared memory. For tests/gpu/stand_in.sh; what kernels compute is the emulator's to test.
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdint.h>
@@ -14,8 +14,11 @@ typedef uint64_t Address;
 #define MOST 65536
 
 static struct { Address at; size_t bytes; } blocks[MOST];
-static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; // of blocks: several threads call
-static int count;
+// Page-locked memory, and copies from it that have not been waited for, by what they will read.
+static struct { const char *at; size_t bytes; } locked[64];
+static struct { const void *from; size_t bytes; uint64_t sum; void *stream; } copies[MOST];
+static pthread_mutex_t table = PTHREAD_MUTEX_INITIALIZER; // of all three: several threads call
+static int count, locks, copying;
 static atomic_int launches, products;
 static size_t used, peak;
 static _Thread_local void *current;
@@ -29,10 +32,9 @@ static void inside(Address at, size_t bytes, const char *what) {
     pthread_mutex_unlock(&table);
     if (!found) fail(what);
 }
-static int page_locked(void);
 static void bound(void) { if (!current) fail("a call from a thread without a context"); }
 __attribute__((destructor)) static void report(void) {
-    if (count || page_locked()) fail("memory was left behind");
+    if (count || locks) fail("memory was left behind");
     if (launches) fprintf(stderr, "stand-in driver: %d launches, %d products, all memory given back\n", launches, products);
 }
 
@@ -83,24 +85,24 @@ int cuFuncSetAttribute(void *function, int attribute, int value) {
     return 0;
 }
 int cuStreamCreate(void **stream, unsigned flags) { bound(); *stream = malloc(1); return 0; }
-// Copies from page-locked memory that have not been waited for, by what they will read.
-static struct { const void *from; size_t bytes; uint64_t sum; void *stream; } copies[MOST];
-static struct { const char *at; size_t bytes; } locked[64];
-static int copying, locks;
-static int page_locked(void) { return locks; }
 static uint64_t sum_of(const unsigned char *at, size_t bytes) {
     uint64_t sum = 0;
     for (size_t i = 0; i < bytes; i++) sum = sum * 31 + at[i];
     return sum;
 }
+// Which page-locked memory holds an address, -1 if none does.
+static int lock_of(const void *at) {
+    for (int i = 0; i < locks; i++)
+        if ((const char *)at >= locked[i].at && (const char *)at < locked[i].at + locked[i].bytes) return i;
+    return -1;
+}
 static void started(const void *from, size_t bytes, void *stream) {
     pthread_mutex_lock(&table);
-    for (int i = 0; i < locks; i++)
-        if ((const char *)from >= locked[i].at && (const char *)from < locked[i].at + locked[i].bytes) {
-            if (copying == MOST) fail("more copies than it can count");
-            copies[copying].from = from, copies[copying].bytes = bytes;
-            copies[copying].sum = sum_of(from, bytes), copies[copying++].stream = stream;
-        }
+    if (lock_of(from) >= 0) {
+        if (copying == MOST) fail("more copies than it can count");
+        copies[copying].from = from, copies[copying].bytes = bytes;
+        copies[copying].sum = sum_of(from, bytes), copies[copying++].stream = stream;
+    }
     pthread_mutex_unlock(&table);
 }
 int cuStreamSynchronize(void *stream) {
@@ -126,16 +128,13 @@ int cuMemHostAlloc(void **at, size_t bytes, unsigned flags) {
 }
 int cuMemFreeHost(void *at) {
     bound();
-    int found = 0;
     pthread_mutex_lock(&table);
+    int found = lock_of(at);
+    if (found < 0 || locked[found].at != at) fail("freed what is not page-locked");
     for (int i = 0; i < copying; i++)
-        for (int l = 0; l < locks; l++)
-            if (locked[l].at == at && (const char *)copies[i].from >= locked[l].at && (const char *)copies[i].from < locked[l].at + locked[l].bytes)
-                fail("page-locked memory was freed too early");
-    for (int i = 0; i < locks && !found; i++)
-        if (locked[i].at == at) locked[i] = locked[--locks], found = 1;
+        if (lock_of(copies[i].from) == found) fail("page-locked memory was freed too early");
+    locked[found] = locked[--locks];
     pthread_mutex_unlock(&table);
-    if (!found) fail("freed what is not page-locked");
     free(at);
     return 0;
 }

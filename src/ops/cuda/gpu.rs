@@ -269,6 +269,14 @@ impl Gpu {
         Ok(gpu)
     }
 
+    /// Waits for everything that the queue was given, after which nothing reads what is held for it.
+    fn wait(&self, staging: &mut Staging) -> Result<(), DriverError> {
+        // SAFETY: the stream lives as long as `self`.
+        unsafe { cuda::stream::synchronize(self.stream) }?;
+        staging.clear();
+        Ok(())
+    }
+
     /// Gives freed memory that the pool keeps back to the system.
     fn trim(&self) -> Result<(), Error> {
         let trim = || {
@@ -461,9 +469,7 @@ impl Driver for Gpu {
         let failed = |error: DriverError| failed("copying to the GPU failed", error);
         for (i, piece) in from.chunks(Staging::BYTES).enumerate() {
             if !staging.has_room(piece.len()) {
-                // SAFETY: the stream lives as long as `self`.
-                unsafe { cuda::stream::synchronize(self.stream) }.map_err(failed)?;
-                staging.clear();
+                self.wait(&mut staging).map_err(failed)?;
             }
             let at = to + (i * Staging::BYTES) as Address;
             // SAFETY: the backend keeps copies inside its buffers, here and below; what is held stays until
@@ -476,14 +482,11 @@ impl Driver for Gpu {
 
     fn read(&self, from: Address, to: &mut [u8]) -> Result<(), Error> {
         self.device.bind()?;
+        let mut staging = self.staging.lock().expect("no thread panics with this lock");
         // SAFETY: see `write`; the copy has ended when this returns.
-        unsafe {
-            cuda::memcpy_dtoh_async(to, from, self.stream)
-                .and_then(|()| cuda::stream::synchronize(self.stream))
-        }
-        .map_err(|error| failed("the GPU failed", error))?;
-        self.staging.lock().expect("no thread panics with this lock").clear();
-        Ok(())
+        unsafe { cuda::memcpy_dtoh_async(to, from, self.stream) }
+            .and_then(|()| self.wait(&mut staging))
+            .map_err(|error| failed("the GPU failed", error))
     }
 
     fn copy(&self, from: Address, to: Address, bytes: usize) -> Result<(), Error> {
