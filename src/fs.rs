@@ -93,6 +93,46 @@ pub fn write_atomic_with(
     sync_dir(parent)
 }
 
+/// Gives a file that will not change a second name in one step, or a copy where the file system has
+/// no second names. Parents are created.
+///
+/// # Errors
+/// If the file cannot be read or the copy not written; what `to` named is then still there.
+pub fn link_atomic(from: &Path, to: &Path) -> Result<()> {
+    let parent = parent(to);
+    create_dir_all(parent)?;
+    // A rename from one name of a file to another does nothing, and leaves both.
+    if same_file(from, to) {
+        return Ok(());
+    }
+    let (prefix, suffix) = UNFINISHED;
+    let linked = tempfile::Builder::new()
+        .prefix(prefix)
+        .suffix(suffix)
+        .make_in(parent, |path| std::fs::hard_link(from, path));
+    if let Ok(temp) = linked {
+        temp.persist(to).map_err(|e| Error::at("write", to)(e.error))?;
+        sync_dir(parent)
+    } else {
+        let mut file = File::open(from).map_err(Error::at("read", from))?;
+        write_atomic_with(to, |out| io::copy(&mut file, out).map(drop))
+    }
+}
+
+/// Whether two paths name one file.
+fn same_file(a: &Path, b: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        let id = |path| std::fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        id(a).is_some() && id(a) == id(b)
+    }
+    #[cfg(not(unix))]
+    {
+        std::fs::canonicalize(a).is_ok_and(|a| std::fs::canonicalize(b).is_ok_and(|b| a == b))
+    }
+}
+
 /// What killed processes have left of atomic writes into a folder, or others are writing there.
 ///
 /// # Errors
@@ -299,5 +339,21 @@ mod tests {
         assert_ne!(lock_holder(&path), own);
         assert_eq!(lock_holder(&dir.path().join("none")), Holder::NoneSeen);
         assert!(try_lock(&path).unwrap().is_some());
+    }
+
+    #[test]
+    fn a_second_name_takes_the_place_of_another_file_and_of_itself() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("a"), dir.path().join("deep/b"));
+        write_atomic(&from, b"one").unwrap();
+        write_atomic(&to, b"other").unwrap();
+        for _ in 0..2 {
+            link_atomic(&from, &to).unwrap();
+            assert_eq!(read(&to).unwrap(), b"one");
+            assert!(same_file(&from, &to));
+        }
+        assert!(unfinished(&dir.path().join("deep")).unwrap().is_empty());
+        assert!(link_atomic(&dir.path().join("none"), &to).is_err());
+        assert_eq!(read(&to).unwrap(), b"one");
     }
 }

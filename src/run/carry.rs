@@ -224,13 +224,20 @@ fn train(
         let stopping = context.stop.load(Ordering::Relaxed);
         let due = last_checkpoint.elapsed() >= context.checkpoints.every
             || context.checkpoints.every_steps.is_some_and(|n| done.is_multiple_of(n));
-        // The last one stands in for the weights until run.json is there.
-        if due || stopping || done == context.steps {
+        let last = done == context.steps;
+        if due || stopping || last {
             train_log.sync()?;
+            let (to, layout) = (dir.checkpoint(), session.layout());
             let read = |arena, offset, out: &mut [f32]| {
                 session.read(arena, offset, out).map_err(io::Error::other)
             };
-            checkpoint::save(&dir.checkpoint(), &owner, session.layout(), done, read)?;
+            if last {
+                // Stands in for the weights until run.json is there.
+                let read = |offset, out: &mut [f32]| read(Arena::Weights, offset, out);
+                checkpoint::save_trained(&to, &owner, layout, done, read)?;
+            } else {
+                checkpoint::save(&to, &owner, layout, done, read)?;
+            }
             last_checkpoint = Instant::now();
         }
         if stopping && done < context.steps {
@@ -260,8 +267,13 @@ fn train(
         None => None,
     };
     if context.keep_weights {
-        let read = |offset, out: &mut [f32]| read(offset, out).map_err(io::Error::other);
-        weights::save(&dir.weights(), session.layout(), read)?;
+        if let Some(file) = checkpoint::trained(&dir.checkpoint(), context.steps) {
+            fs::link_atomic(&file, &dir.weights())?;
+        } else {
+            // Resumed after the last step from a checkpoint of an earlier version.
+            let read = |offset, out: &mut [f32]| read(offset, out).map_err(io::Error::other);
+            weights::save(&dir.weights(), session.layout(), read)?;
+        }
     }
     log.speed(&context.run.point.resolved.protocol, &mut durations);
     let outcome = Outcome { training, data: data_identity(context) };
@@ -351,7 +363,11 @@ fn resume_point(context: &Context<'_>, owner: &Owner) -> Result<Option<checkpoin
                 here: owner.device_class.clone(),
             });
         }
-        if let Some(state) = checkpoint::load(&found, &layout) {
+        let state = checkpoint::load(&found, &layout);
+        // Without moments it is of the last step, or was put where it does not belong.
+        let whole =
+            |state: &checkpoint::State| state.moments.is_some() || state.step == context.steps;
+        if let Some(state) = state.filter(whole) {
             return Ok(Some(state));
         }
     }
@@ -474,10 +490,7 @@ fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
     copy(&twin.train(), &dir.train())?;
     if context.keep_weights {
         // The weights of one train id never change, so a second name for them is enough.
-        let (from, to) = (twin.weights(), dir.weights());
-        if !to.exists() && std::fs::hard_link(&from, &to).is_err() {
-            copy(&from, &to)?;
-        }
+        fs::link_atomic(&twin.weights(), &dir.weights())?;
     }
     let wanted = comparable(&context.run.point.identity.evaluation);
     if record.evaluation.as_ref().map(comparable) == Some(wanted) {

@@ -2,8 +2,10 @@
 //! leaves the last complete one.
 //!
 //! `checkpoint/step-00000120/` holds `state.safetensors` and, written last, `manifest.json` with
-//! the state's hash. A folder without a manifest, or whose state has another hash, is not a
-//! checkpoint; the one before it is then used. Two generations are kept.
+//! the state's hash. After a run's last step no moments are needed any more: that checkpoint holds
+//! `weights.safetensors`, the file that stays when the run is done. A folder without a manifest, or
+//! whose state has another hash, is not a checkpoint; the one before it is then used. Two
+//! generations are kept.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -14,7 +16,10 @@ use super::weights;
 use crate::fs;
 use crate::model::Layout;
 
+/// Weights and moments: there are steps to come.
 const STATE: &str = "state.safetensors";
+/// Weights alone, after the last step.
+const TRAINED: &str = "weights.safetensors";
 const MANIFEST: &str = "manifest.json";
 const PREFIXES: [&str; 3] = ["weights.", "exp_avg.", "exp_avg_sq."];
 /// Generations kept: the newest, and the one before should the newest be damaged.
@@ -41,9 +46,16 @@ pub struct State {
     pub step: u64,
     /// The parameters.
     pub weights: Vec<f32>,
-    /// Adam's first moment.
+    /// Adam's moments; none after the last step.
+    pub moments: Option<Moments>,
+}
+
+/// Adam's moments, as long as the parameters.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Moments {
+    /// The first.
     pub exp_avg: Vec<f32>,
-    /// Adam's second moment.
+    /// The second.
     pub exp_avg_sq: Vec<f32>,
 }
 
@@ -89,12 +101,52 @@ pub fn save(
     step: u64,
     mut read: impl FnMut(Arena, usize, &mut [f32]) -> io::Result<()>,
 ) -> Result<(), fs::Error> {
-    let folder = dir.join(format!("step-{step:08}"));
-    let (mut hasher, mut state_bytes) = (blake3::Hasher::new(), 0);
-    fs::write_atomic_with(&folder.join(STATE), |out| {
-        let mut hashing = Hashing { out, hasher: &mut hasher, bytes: &mut state_bytes };
+    write(dir, owner, step, STATE, |out| {
         let read = |set: usize, offset, values: &mut [f32]| read(ARENAS[set], offset, values);
-        weights::write(&mut hashing, layout, &PREFIXES, read)
+        weights::write(out, layout, &PREFIXES, read)
+    })
+}
+
+/// As [`save`], after the last step: `read(offset, out)` copies `out.len()` weights.
+///
+/// # Errors
+/// As [`save`].
+pub fn save_trained(
+    dir: &Path,
+    owner: &Owner,
+    layout: &Layout,
+    step: u64,
+    mut read: impl FnMut(usize, &mut [f32]) -> io::Result<()>,
+) -> Result<(), fs::Error> {
+    write(dir, owner, step, TRAINED, |out| {
+        weights::write(out, layout, &[""], |_, offset, values| read(offset, values))
+    })
+}
+
+/// The file of the weights, if a checkpoint after so many steps was written by [`save_trained`].
+#[must_use]
+pub fn trained(dir: &Path, step: u64) -> Option<PathBuf> {
+    let folder = folder(dir, step);
+    Some(folder.join(TRAINED)).filter(|path| path.exists() && folder.join(MANIFEST).exists())
+}
+
+fn folder(dir: &Path, step: u64) -> PathBuf {
+    dir.join(format!("step-{step:08}"))
+}
+
+fn write(
+    dir: &Path,
+    owner: &Owner,
+    step: u64,
+    name: &str,
+    state: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+) -> Result<(), fs::Error> {
+    let folder = folder(dir, step);
+    // One of this step that is there was not resumed: it is damaged, or another run's.
+    clear(&folder)?;
+    let (mut hasher, mut state_bytes) = (blake3::Hasher::new(), 0);
+    fs::write_atomic_with(&folder.join(name), |out| {
+        state(&mut Hashing { out, hasher: &mut hasher, bytes: &mut state_bytes })
     })?;
     let manifest = Manifest {
         schema: 1,
@@ -138,7 +190,7 @@ pub fn list(dir: &Path) -> Vec<Found> {
     let found = folders(dir).into_iter().rev().filter_map(|folder| {
         let text = std::fs::read_to_string(folder.join(MANIFEST)).ok()?;
         let manifest: Manifest = serde_json::from_str(&text).ok()?;
-        let len = std::fs::metadata(folder.join(STATE)).ok()?.len();
+        let len = std::fs::metadata(state_file(&folder)).ok()?.len();
         (manifest.schema == 1 && len == manifest.state_bytes).then_some(Found {
             step: manifest.step,
             owner: manifest.owner,
@@ -153,16 +205,25 @@ pub fn list(dir: &Path) -> Vec<Found> {
 pub fn load(found: &Found, layout: &Layout) -> Option<State> {
     let text = std::fs::read_to_string(found.folder.join(MANIFEST)).ok()?;
     let manifest: Manifest = serde_json::from_str(&text).ok()?;
-    let path = found.folder.join(STATE);
+    let path = state_file(&found.folder);
     if fs::hash_file(&path).ok()? != manifest.state_blake3 {
         return None;
     }
+    let step = found.step;
+    if path.ends_with(TRAINED) {
+        return Some(State { step, weights: weights::load(&path, layout).ok()?, moments: None });
+    }
     let arenas = weights::read(&path, layout, &PREFIXES).ok()?;
     let [weights, exp_avg, exp_avg_sq]: [Vec<f32>; 3] = arenas.try_into().ok()?;
-    Some(State { step: found.step, weights, exp_avg, exp_avg_sq })
+    Some(State { step, weights, moments: Some(Moments { exp_avg, exp_avg_sq }) })
 }
 
-/// Removes all checkpoints: the run is done.
+fn state_file(folder: &Path) -> PathBuf {
+    let trained = folder.join(TRAINED);
+    if trained.exists() { trained } else { folder.join(STATE) }
+}
+
+/// Removes all checkpoints (the run is done), or one.
 ///
 /// # Errors
 /// If the folder cannot be removed.
@@ -205,7 +266,8 @@ mod tests {
 
     fn state(step: u64, layout: &Layout) -> State {
         let fill = |x: f32| vec![x + step as f32; layout.len()];
-        State { step, weights: fill(0.1), exp_avg: fill(0.2), exp_avg_sq: fill(0.3) }
+        let moments = Moments { exp_avg: fill(0.2), exp_avg_sq: fill(0.3) };
+        State { step, weights: fill(0.1), moments: Some(moments) }
     }
 
     fn owner() -> Owner {
@@ -213,14 +275,18 @@ mod tests {
     }
 
     fn save_state(dir: &Path, layout: &Layout, state: &State) {
-        let read = |arena, offset: usize, out: &mut [f32]| {
-            let values = match arena {
-                Arena::Weights => &state.weights,
-                Arena::ExpAvg => &state.exp_avg,
-                Arena::ExpAvgSq => &state.exp_avg_sq,
-            };
+        let copy = |values: &[f32], offset: usize, out: &mut [f32]| {
             out.copy_from_slice(&values[offset..offset + out.len()]);
             Ok(())
+        };
+        let Some(moments) = &state.moments else {
+            let read = |offset, out: &mut [f32]| copy(&state.weights, offset, out);
+            return save_trained(dir, &owner(), layout, state.step, read).unwrap();
+        };
+        let read = |arena, offset, out: &mut [f32]| match arena {
+            Arena::Weights => copy(&state.weights, offset, out),
+            Arena::ExpAvg => copy(&moments.exp_avg, offset, out),
+            Arena::ExpAvgSq => copy(&moments.exp_avg_sq, offset, out),
         };
         save(dir, &owner(), layout, state.step, read).unwrap();
     }
@@ -237,6 +303,23 @@ mod tests {
         clear(dir.path()).unwrap();
         clear(dir.path()).unwrap();
         assert!(list(dir.path()).is_empty());
+    }
+
+    #[test]
+    fn the_last_one_is_the_file_of_the_weights() {
+        let (dir, layout) = (tempfile::tempdir().unwrap(), layout());
+        save_state(dir.path(), &layout, &state(2, &layout));
+        assert_eq!(trained(dir.path(), 2), None);
+        // In place of one with moments of the same step.
+        for last in [3, 2] {
+            let state = State { moments: None, ..state(last, &layout) };
+            save_state(dir.path(), &layout, &state);
+            let found = list(dir.path()).into_iter().find(|found| found.step == last).unwrap();
+            assert_eq!(load(&found, &layout).unwrap(), state);
+            let file = trained(dir.path(), last).unwrap();
+            assert_eq!(weights::load(&file, &layout).unwrap(), state.weights);
+        }
+        assert!(!dir.path().join("step-00000002").join(STATE).exists());
     }
 
     #[test]

@@ -68,6 +68,9 @@ impl<B: Backend> Trainer<B> {
     ///
     /// # Errors
     /// As [`Trainer::new`].
+    ///
+    /// # Panics
+    /// If there are steps to come and the checkpoint has no moments.
     pub fn resume(
         backend: B,
         model: &model::Config,
@@ -76,10 +79,17 @@ impl<B: Backend> Trainer<B> {
         steps: u64,
         state: State,
     ) -> Result<Self, Error> {
-        let params = backend.upload(state.weights)?;
-        let m = backend.upload(state.exp_avg)?;
-        let v = backend.upload(state.exp_avg_sq)?;
+        // After the last step no step asks for the moments.
+        let nothing = || vec![0.0; state.weights.len()];
+        let (exp_avg, exp_avg_sq) = match state.moments {
+            Some(moments) => (moments.exp_avg, moments.exp_avg_sq),
+            None if state.step == steps => (nothing(), nothing()),
+            None => panic!("a checkpoint before the last step has moments"),
+        };
+        let m = backend.upload(exp_avg)?;
+        let v = backend.upload(exp_avg_sq)?;
         let optimizer = AdamW::resume(adamw_config(config), m, v, state.step);
+        let params = backend.upload(state.weights)?;
         Self::assemble(backend, model, ropes, config, steps, params, optimizer)
     }
 

@@ -4,7 +4,7 @@
 use xp::model::{self, Config, Rope, Ropes};
 use xp::ops::cuda::Cuda;
 use xp::ops::{Backend, Cpu, Precision};
-use xp::train::checkpoint::{Arena, State};
+use xp::train::checkpoint::{Arena, Moments, State};
 use xp::train::{self, Trainer};
 
 use crate::device::{Pair, all_kernels};
@@ -144,8 +144,10 @@ fn a_resumed_training_has_the_same_bits() {
                 state = Some(State {
                     step: 2,
                     weights: arena(&whole, Arena::Weights),
-                    exp_avg: arena(&whole, Arena::ExpAvg),
-                    exp_avg_sq: arena(&whole, Arena::ExpAvgSq),
+                    moments: Some(Moments {
+                        exp_avg: arena(&whole, Arena::ExpAvg),
+                        exp_avg_sq: arena(&whole, Arena::ExpAvgSq),
+                    }),
                 });
             }
             whole.step(&batch(step)).unwrap();

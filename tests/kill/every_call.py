@@ -52,7 +52,7 @@ name = "b"
 freq = "geo(theta=20k)"
 """
 # Those with a question mark are not on every architecture.
-CALLS = ["write", "?rename,?renameat,?renameat2", "?unlink,unlinkat", "fsync", "?mkdir,mkdirat"]
+CALLS = ["write", "?rename,?renameat,?renameat2", "?unlink,unlinkat", "fsync", "?mkdir,mkdirat", "?link,linkat"]
 
 
 def files(root):
