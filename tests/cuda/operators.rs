@@ -56,7 +56,10 @@ fn linear() {
 #[test]
 fn rms_norm() {
     both(|pair| {
-        for (rows, width, size) in [(1, 8, 1.0), (3, 37, 1.0), (70, 96, 1.0), (21, 520, 1e4)] {
+        let rows_in_registers = [(1, 8, 1.0), (70, 96, 1.0), (9, 512, 1.0), (21, 520, 1e4)];
+        for (rows, width, size) in
+            [(3, 37, 1.0), (7, 1032, 1.0)].into_iter().chain(rows_in_registers)
+        {
             let Pair { cpu, cuda, .. } = pair;
             let (n, shape) = (rows * width, NormShape { rows, width, eps: 1e-6 });
             let (x, x_on) = pair.wide_noise(n, "x", size);

@@ -62,28 +62,40 @@ fn attention() {
 }
 
 #[test]
-fn norm_and_swiglu() {
+fn norm() {
+    both(|pair| {
+        let cuda = &pair.cuda;
+        for (rows, width) in [(SIZE, 72), (SIZE / 8, 520), (SIZE / 8, 1032)] {
+            let (n, shape) = (rows * width, NormShape { rows, width, eps: 1e-6 });
+            let (_, x) = pair.wide_noise(n, "x", 1.0);
+            let (_, gain) = pair.wide_noise(width, "gain", 1.0);
+            let (_, dy) = pair.matrix_noise(n, "dy", 1.0);
+            same_bits(pair, "rms_norm", || {
+                let mut y = cuda.matrix(n, "y").unwrap();
+                let mut rstd = cuda.zeros(rows, "rstd").unwrap();
+                let (mut dx, mut dgain) =
+                    (cuda.zeros(n, "dx").unwrap(), cuda.zeros(width, "dgain").unwrap());
+                let (x, gain) = (all(&x, n), all(&gain, width));
+                let (out, r) = (all_mut(&mut y, n), all_mut(&mut rstd, rows));
+                cuda.rms_norm(shape, x, gain, out, r, None).unwrap();
+                let (mut again, mut rounded) =
+                    (copied(cuda, &dy, n), cuda.rounded(n, "dx").unwrap());
+                let (r, d) = (all(&rstd, rows), all_mut(&mut again, n));
+                let (to, of_gain) = ((all_mut(&mut dx, n), Write::Add), all_mut(&mut dgain, width));
+                cuda.rms_norm_backward(shape, x, gain, r, d, to, &mut rounded, of_gain).unwrap();
+                vec![y, rstd, dx, dgain, again, rounded]
+            });
+        }
+    });
+}
+
+#[test]
+fn swiglu() {
     both(|pair| {
         let cuda = &pair.cuda;
         let (rows, width) = (SIZE, 72);
-        let (n, shape) = (rows * width, NormShape { rows, width, eps: 1e-6 });
-        let (_, x) = pair.wide_noise(n, "x", 1.0);
-        let (_, gain) = pair.wide_noise(width, "gain", 1.0);
+        let n = rows * width;
         let (_, dy) = pair.matrix_noise(n, "dy", 1.0);
-        same_bits(pair, "rms_norm", || {
-            let mut y = cuda.matrix(n, "y").unwrap();
-            let mut rstd = cuda.zeros(rows, "rstd").unwrap();
-            let (mut dx, mut dgain) =
-                (cuda.zeros(n, "dx").unwrap(), cuda.zeros(width, "dgain").unwrap());
-            let (x, gain) = (all(&x, n), all(&gain, width));
-            let (out, r) = (all_mut(&mut y, n), all_mut(&mut rstd, rows));
-            cuda.rms_norm(shape, x, gain, out, r, None).unwrap();
-            let (mut again, mut rounded) = (copied(cuda, &dy, n), cuda.rounded(n, "dx").unwrap());
-            let (r, d) = (all(&rstd, rows), all_mut(&mut again, n));
-            let (to, of_gain) = ((all_mut(&mut dx, n), Write::Add), all_mut(&mut dgain, width));
-            cuda.rms_norm_backward(shape, x, gain, r, d, to, &mut rounded, of_gain).unwrap();
-            vec![y, rstd, dx, dgain, again, rounded]
-        });
         same_bits(pair, "swiglu", || {
             let (_, mut gate_up) = pair.matrix_noise(2 * n, "gate_up", 1.0);
             let mut h = cuda.matrix(n, "h").unwrap();

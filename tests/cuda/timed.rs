@@ -27,7 +27,8 @@ fn every_kernel_and_product_has_a_line_and_the_bits_are_the_same() {
     let timed = Arc::new(Timed::new(Emulator::default()).unwrap());
     assert_eq!(step(Arc::clone(&timed)), step(Arc::new(Emulator::default())));
     let table = timed.table(1);
-    for kernel in ["rms_norm_bf16", "rms_norm_backward_bf16", "swiglu_backward_bf16", "round_bf16"]
+    for kernel in
+        ["rms_norm_bf16_512", "rms_norm_backward_bf16_512", "swiglu_backward_bf16", "round_bf16"]
     {
         let line = table.lines().find(|line| line.ends_with(&format!("  {kernel}")));
         assert!(line.is_some(), "{kernel} is not in\n{table}");

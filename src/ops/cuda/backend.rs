@@ -184,7 +184,7 @@ impl<D: Driver> Backend for Cuda<D> {
             wide(carried.buf);
             carried.at()
         });
-        let kernel = format!("rms_norm_{}", y.buf.precision.suffix());
+        let kernel = norm_kernel("rms_norm", y.buf.precision, width, "");
         let addresses = [x.at(), gain.at(), y.at(), rstd.at(), carried];
         let [x, gain, y, rstd, carried] = addresses.map(Argument::from);
         let arguments = [x, gain, y, rstd, carried, int(rows), int(width), eps.into()];
@@ -230,8 +230,7 @@ impl<D: Driver> Backend for Cuda<D> {
             int(rows_per_block),
             int(usize::from(write == Write::Add)),
         ];
-        let single = if width.is_multiple_of(8) { "" } else { "_single" };
-        let kernel = format!("rms_norm_backward_{}{single}", y.buf.precision.suffix());
+        let kernel = norm_kernel("rms_norm_backward", y.buf.precision, width, "_single");
         self.launch(&kernel, [blocks, 1, 1], (32 * warps, 4 * warps * width), &arguments)?;
         let arguments = [partial.into(), dgain.at().into(), int(blocks), int(width)];
         self.launch("add_columns", [width.div_ceil(32), 1, 1], (1024, 4 * 1024), &arguments)
@@ -374,4 +373,16 @@ impl<D: Driver> Backend for Cuda<D> {
         ];
         self.launch_flat("adamw", n, 4, &arguments)
     }
+}
+
+/// The kernel for rows of this width: one that holds them in registers, one for rows that begin on 16
+/// bytes, or one that ends with `any`.
+fn norm_kernel(name: &str, precision: Precision, width: usize, any: &str) -> String {
+    let kind = match width {
+        _ if !width.is_multiple_of(8) => any,
+        ..=512 => "_512",
+        513..=1024 => "_1024",
+        _ => "",
+    };
+    format!("{name}_{}{kind}", precision.suffix())
 }

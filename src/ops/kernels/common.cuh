@@ -13,7 +13,7 @@
 typedef __nv_bfloat16 bf16;
 #define EXPORT(name)
 // The emulator checks what a device would fault on.
-#define ALIGNED(p) (p)
+#define ALIGNED(p, bytes) (p)
 // The block's shared memory, as much as the launch gives it.
 // Swizzled tiles want to begin on 1024 bytes.
 extern __shared__ __align__(1024) unsigned char xp_shared[];
@@ -34,7 +34,7 @@ template <> __device__ __forceinline__ bf16 from_f32<bf16>(float x) { return __f
 template <typename T> struct Vec { static constexpr int N = 16 / sizeof(T); };
 
 template <typename T> __device__ __forceinline__ void load16(const T* p, float (&v)[Vec<T>::N]) {
-    uint4 u = *reinterpret_cast<const uint4*>(ALIGNED(p));
+    uint4 u = *reinterpret_cast<const uint4*>(ALIGNED(p, 16));
     const T* t = reinterpret_cast<const T*>(&u);
 #pragma unroll
     for (int i = 0; i < Vec<T>::N; i++) v[i] = to_f32(t[i]);
@@ -45,7 +45,17 @@ template <typename T> __device__ __forceinline__ void store16(T* p, const float 
     T* t = reinterpret_cast<T*>(&u);
 #pragma unroll
     for (int i = 0; i < Vec<T>::N; i++) t[i] = from_f32<T>(v[i]);
-    *reinterpret_cast<uint4*>(ALIGNED(p)) = u;
+    *reinterpret_cast<uint4*>(ALIGNED(p, 16)) = u;
+}
+
+// 4 values, in one access of 8 or 16 bytes.
+__device__ __forceinline__ void store4(float* p, const float (&v)[4]) { store16(p, v); }
+__device__ __forceinline__ void store4(bf16* p, const float (&v)[4]) {
+    uint2 u;
+    bf16* t = reinterpret_cast<bf16*>(&u);
+#pragma unroll
+    for (int i = 0; i < 4; i++) t[i] = from_f32<bf16>(v[i]);
+    *reinterpret_cast<uint2*>(ALIGNED(p, 8)) = u;
 }
 
 // The same of 8 values, in as many accesses as they take.

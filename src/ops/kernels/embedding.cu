@@ -10,7 +10,7 @@ extern "C" __global__ void __launch_bounds__(128)
     float* to = out + static_cast<int64_t>(blockIdx.x) * width;
     if (width % 4 == 0) {
         for (int c = threadIdx.x * 4; c < width; c += blockDim.x * 4)
-            *reinterpret_cast<uint4*>(ALIGNED(to + c)) = *reinterpret_cast<const uint4*>(ALIGNED(from + c));
+            *reinterpret_cast<uint4*>(ALIGNED(to + c, 16)) = *reinterpret_cast<const uint4*>(ALIGNED(from + c, 16));
     } else {
         for (int c = threadIdx.x; c < width; c += blockDim.x) to[c] = from[c];
     }

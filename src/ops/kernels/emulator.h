@@ -24,6 +24,7 @@
 #define __launch_bounds__(...)
 
 struct uint3 { unsigned x, y, z; };
+struct alignas(8) uint2 { uint32_t x, y; };
 struct alignas(16) uint4 { uint32_t x, y, z, w; };
 struct bf16 { uint16_t bits; };
 
@@ -150,9 +151,9 @@ template <typename... A, void (*F)(A...)> struct Invoke<F> {
     static std::vector<unsigned> sizes() { return {static_cast<unsigned>(sizeof(A))...}; }
 };
 
-// An address of 16 bytes that are read or written at once.
-template <typename T> T* aligned(T* p) {
-    if (reinterpret_cast<uintptr_t>(p) % 16) fail("16 bytes at once from an address that is not aligned to them");
+// An address of so many bytes that are read or written at once.
+template <typename T> T* aligned(T* p, unsigned bytes) {
+    if (reinterpret_cast<uintptr_t>(p) % bytes) fail("several bytes at once from an address that is not aligned to them");
     return p;
 }
 
@@ -173,7 +174,7 @@ inline float value_of(uint32_t half) {
                                                emulator::Invoke<&name>::sizes()}};
 #define SHARED(type, name) type* name = reinterpret_cast<type*>(emulator::current->block->shared)
 
-#define ALIGNED(p) emulator::aligned(p)
+#define ALIGNED(p, bytes) emulator::aligned(p, bytes)
 
 #define threadIdx (emulator::current->index)
 #define blockIdx (emulator::current->block->index)
