@@ -34,6 +34,7 @@ pub(super) fn seeds(experiment: &Experiment, section: &Section, transform: Optio
     let columns = columns(section, transform);
     let rows = shown(section);
     let step = 0.5 / rows.len().max(1) as f64;
+    let mut cut = false;
     let series = rows.iter().enumerate().map(|(i, row)| {
         // Beside each other within half an octave.
         let beside = 2f64.powf((i as f64 - (rows.len() - 1) as f64 / 2.0) * step);
@@ -47,18 +48,22 @@ pub(super) fn seeds(experiment: &Experiment, section: &Section, transform: Optio
             // The t interval of a mean is that of differences from zero.
             let interval = paired_t(&values, crate::report::LEVEL);
             let (low, high) = interval.map_or((y, y), |t| (t.low, t.high));
-            // An interval below zero has no place on the axis: it is cut at the lowest value.
+            // No perplexity is below 1: an interval that is ends at the lowest value instead.
             let lowest = values.iter().copied().fold(y, f64::min);
-            let low = if low > 0.0 { low } else { lowest };
+            cut |= low < 1.0;
+            let low = if low >= 1.0 { low } else { lowest };
             series.bars.push(Bar { x, low, y, high });
         }
         series
     });
+    let series = series.collect();
+    let note = if cut { " (below 1: to the lowest seed)" } else { "" };
+    let title = format!("Perplexity of every seed, mean and 95 % interval{note}");
     Chart {
-        title: titled("Perplexity of every seed, mean and 95 % interval", transform),
+        title: titled(&title, transform),
         x: lengths_axis(&columns),
         y: Axis::new("perplexity", Scale::Log),
-        series: series.collect(),
+        series,
         rules: Vec::new(),
     }
 }
