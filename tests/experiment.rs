@@ -484,7 +484,16 @@ fn the_evaluations_of_two_trainings_are_not_put_together() {
     edit("provenance.json", "\"device_class\": \"cpu ", "\"device_class\": \"gpu ");
     refused("the training of `");
     edit("provenance.json", "\"device_class\": \"gpu ", "\"device_class\": \"cpu ");
-    // Known once it is: as if the former training had come to other weights.
+    // Known at the first step that is another; the former steps stay.
+    let log = || std::fs::read_to_string(lab.path("r/tiny/geo/seed-1/train.jsonl")).unwrap();
+    let whole = log();
+    let line = whole.lines().nth(1).expect("a second step");
+    let other = line.replace("\"loss\":", "\"loss\":1");
+    edit("train.jsonl", line, &other);
+    refused("step 1: loss 1");
+    assert_eq!(log(), whole.replace(line, &other));
+    edit("train.jsonl", &other, line);
+    // Known once it is trained: as if the former training had come to other weights.
     let hash = lab.json("r/tiny/geo/seed-1/run.json")["train"]["weights"].clone();
     let hash = hash.as_str().expect("the hash of the weights");
     edit("run.json", hash, &"0".repeat(64));
@@ -493,6 +502,7 @@ fn the_evaluations_of_two_trainings_are_not_put_together() {
     assert_eq!(code(&lab.run(&longer, "r", &[&one[..], &["--force"]].concat())), 0);
     let forced = lab.json("r/tiny/geo/seed-1/run.json");
     assert_eq!(forced["train"]["weights"], hash);
+    assert_eq!(log(), whole);
     let lengths: Vec<_> = forced["eval"].as_object().unwrap().keys().collect();
     assert_eq!(lengths, ["64", "512"], "the chunks of the other training are gone");
     // A record of a version that wrote no hash contradicts nothing.

@@ -202,6 +202,20 @@ pub struct Step {
     pub grad_norm: Option<f64>,
 }
 
+impl Step {
+    /// The first number in which a step, carried out again, differs, in words; `None` if it is the same.
+    #[must_use]
+    pub fn difference(&self, again: &Self) -> Option<String> {
+        let numbers = |step: &Self| [step.loss, step.grad_norm, Some(step.lr)];
+        let names = ["loss", "grad_norm", "lr"].into_iter();
+        let (name, (own, again)) = names
+            .zip(numbers(self).into_iter().zip(numbers(again)))
+            .find(|(_, (own, again))| own != again)?;
+        let shown = |x: Option<f64>| x.map_or("not finite".to_owned(), |x| x.to_string());
+        Some(format!("step {}: {name} {}, trained again {}", self.step, shown(own), shown(again)))
+    }
+}
+
 /// `provenance.json`: what may differ between two carryings-out of the same run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Provenance {

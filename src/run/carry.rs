@@ -11,13 +11,14 @@ use super::interpret::RunObserver;
 use super::lanes::Lane;
 use super::provenance::{self, Log, Work};
 use super::state::{Inspection, State};
+use super::steps::Steps;
 use super::streams::Streams;
 use super::{Error, executor};
 use crate::data::{Order, TokenStream};
 use crate::fs;
 use crate::model::Layout;
 use crate::plan::{Coverage, Run, comparable, eval_id};
-use crate::results::store::{self, TrainLog};
+use crate::results::store;
 use crate::results::{DataIdentity, Record, RunDir, Status, Step, Training};
 use crate::train::checkpoint::{self, Arena, Owner};
 use crate::train::weights;
@@ -114,12 +115,13 @@ pub fn tidy(dir: &RunDir, record: &Record) -> Result<(), Error> {
         return Ok(());
     };
     fs::remove_unfinished(dir.path())?;
-    // Without weights it may be trained again for another spec's lengths, and go on from there.
     let steps = record.train.as_ref().map_or(0, |training| training.steps);
-    let whole = store::read_train(dir)?.len() as u64 == steps;
+    let newest = checkpoint::list(&dir.checkpoint()).first().map(|newest| newest.step);
     let mut log = store::read_provenance(dir)?.unwrap_or_default();
     let interrupted = log.attempts.last().is_some_and(|last| last.outcome == "interrupted");
-    if !whole || interrupted {
+    // Without weights it may be trained again for another spec's lengths, and go on from there.
+    let again = record.status == Status::Done && newest.is_some_and(|step| step < steps);
+    if again || interrupted {
         return Ok(());
     }
     if provenance::end_running(&mut log, steps) {
@@ -180,7 +182,10 @@ fn train(
     };
     let mut session = executor.train(&job, start)?;
     let mut log = Log::begin(dir, &owner.device_class, work(context), from, logged)?;
-    let mut train_log = TrainLog::open(dir, from)?;
+    let mut steps = match before {
+        Some(_) if !context.force => Steps::again(dir, from, context.steps)?,
+        _ => Steps::open(dir, from)?,
+    };
     let mut board = Board::open(dir, context.tensorboard, from)?;
     observer.training(from, context.steps);
 
@@ -205,7 +210,7 @@ fn train(
             loss: finite(numbers.loss),
             grad_norm: finite(numbers.grad_norm),
         };
-        train_log.append(&line)?;
+        steps.take(&line)?;
         last_loss = line.loss;
         board.step(StepScalars {
             step,
@@ -218,7 +223,7 @@ fn train(
         if line.loss.is_none() || line.grad_norm.is_none() {
             board.flush()?;
             log.error(format!("diverged at step {step}: the loss or the gradient is not finite"));
-            return diverged(context, step, init, &train_log, log);
+            return diverged(context, step, init, &steps, log);
         }
         let done = step + 1;
         let stopping = context.stop.load(Ordering::Relaxed);
@@ -226,7 +231,7 @@ fn train(
             || context.checkpoints.every_steps.is_some_and(|n| done.is_multiple_of(n));
         let last = done == context.steps;
         if due || stopping || last {
-            train_log.sync()?;
+            steps.sync()?;
             let (to, layout) = (dir.checkpoint(), session.layout());
             let read = |arena, offset, out: &mut [f32]| {
                 session.read(arena, offset, out).map_err(io::Error::other)
@@ -378,10 +383,10 @@ fn diverged(
     context: &Context<'_>,
     step: u64,
     init: String,
-    train_log: &TrainLog,
+    steps: &Steps,
     log: Log,
 ) -> Result<Ending, Error> {
-    train_log.sync()?;
+    steps.sync()?;
     let protocol = &context.run.point.resolved.protocol.train;
     let training = Training {
         steps: step + 1,

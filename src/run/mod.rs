@@ -19,6 +19,7 @@ mod queue;
 mod several;
 pub mod state;
 pub mod status;
+mod steps;
 mod streams;
 pub mod verify;
 

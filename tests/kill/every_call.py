@@ -78,10 +78,17 @@ def killed(command, calls, n):
     return code in (-9, 137)
 
 
-def kills(command, calls, part, expected):
+def begun(part, base):
+    """The folder that a command begins with: none, or a copy of `base`."""
+    if base:
+        shutil.copytree(base, part)
+    return part
+
+
+def kills(command, calls, part, expected, base):
     """How often `command` was killed at these calls, each time with the expected files in the end."""
     n = 1
-    while killed(command(part), calls, n):
+    while killed(command(begun(part, base)), calls, n):
         again = subprocess.run(command(part), capture_output=True, text=True)
         if again.returncode != 0:
             raise SystemExit(f"killed at {calls} {n} it does not go on ({again.returncode}): {again.stderr}")
@@ -94,12 +101,12 @@ def kills(command, calls, part, expected):
     return n - 1
 
 
-def every_call(what, command, folder, least):
-    whole = folder / "whole"
+def every_call(what, command, folder, least, base=None):
+    whole = begun(folder / "whole", base)
     subprocess.run(command(whole), check=True, capture_output=True)
     expected = files(whole)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        jobs = [pool.submit(kills, command, calls, folder / calls, expected) for calls in CALLS]
+        jobs = [pool.submit(kills, command, calls, folder / calls, expected, base) for calls in CALLS]
         try:
             count = sum(job.result() for job in jobs)
         except SystemExit as failure:
@@ -125,6 +132,15 @@ def main():
         os.environ["XP_CACHE"] = str(folder / "cache")
         run = [xp, "run", str(folder / "spec.toml"), "--quiet"]
         every_call("xp run", lambda to: [*run, "--results", str(to)], folder / "run", 60)
+        # Trained again for a further length: without its weights, whose log must stay.
+        without = SPEC.replace("[output]", "[output]\nkeep_weights = false")
+        (folder / "without.toml").write_text(without)
+        (folder / "further.toml").write_text(without.replace("[32, 64]", "[32, 64, 96]"))
+        base = folder / "without"
+        to_base = [xp, "run", str(folder / "without.toml"), "--quiet", "--results", str(base)]
+        subprocess.run(to_base, check=True, capture_output=True)
+        further = [xp, "run", str(folder / "further.toml"), "--quiet", "--results"]
+        every_call("xp run of a further length", lambda to: [*further, str(to)], folder / "further", 60, base)
         for shard in "12":
             part = [*run, "--results", str(folder / shard), "--shard", f"{shard}/2"]
             subprocess.run(part, check=True, capture_output=True)

@@ -10,7 +10,7 @@ use crate::canonical;
 use crate::data::Cache;
 use crate::model::Layout;
 use crate::plan::Plan;
-use crate::results::{self, Record, RunDir, Status, Step, store};
+use crate::results::{self, Record, RunDir, Status, store};
 use crate::run::{Error, Executor, Jobs, Observer, Options, interpret};
 use crate::train::weights;
 
@@ -43,17 +43,6 @@ pub enum Rerun {
         /// What differs.
         found: Vec<Finding>,
     },
-}
-
-fn differing_step(own: &Step, other: &Step) -> String {
-    let pairs = [
-        ("loss", own.loss, other.loss),
-        ("grad_norm", own.grad_norm, other.grad_norm),
-        ("lr", Some(own.lr), Some(other.lr)),
-    ];
-    let differing = pairs.iter().find(|(_, own, other)| own != other);
-    let (name, own_value, other_value) = differing.copied().unwrap_or(("number", None, None));
-    format!("step {}: {name} {}, trained again {}", own.step, shown(own_value), shown(other_value))
 }
 
 impl Subject {
@@ -145,8 +134,9 @@ impl Subject {
         let limit = usize::try_from(limit.unwrap_or(u64::MAX)).unwrap_or(usize::MAX);
         let (ours, theirs) = (store::read_train(&self.dir)?, store::read_train(again)?);
         let (ours, theirs) = (&ours[..ours.len().min(limit)], &theirs[..theirs.len().min(limit)]);
-        if let Some((own, other)) = ours.iter().zip(theirs).find(|(own, other)| own != other) {
-            found.push(finding("train.jsonl", differing_step(own, other)));
+        let differs = ours.iter().zip(theirs).find_map(|(own, other)| own.difference(other));
+        if let Some(differs) = differs {
+            found.push(finding("train.jsonl", differs));
         } else if ours.len() != theirs.len() {
             let what = format!("it has {} steps, trained again {}", ours.len(), theirs.len());
             found.push(finding("train.jsonl", what));
