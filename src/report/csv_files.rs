@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::column::Column;
 use super::model::{Report, Row, Section};
-use super::table::{mean_words, n_of};
+use super::table::{AGAINST, against, mean_words, n_of};
 use crate::results::import::RUNS_CSV_HEADER;
 
 /// The columns of `summary.csv`, in order.
@@ -127,7 +127,8 @@ fn transform_field(transform: Option<&str>) -> String {
 
 /// `table.csv`: one row a config, ranked in the primary column. A sweep adds the column `point`;
 /// a report over several experiments `group`, `rank` and `experiment` (ranks count within a
-/// group: protocols of different groups cannot be compared).
+/// group: protocols of different groups cannot be compared), and configs with several baselines
+/// `against`, the row's own.
 #[must_use]
 pub fn table_csv(report: &Report) -> String {
     let sections = || report.experiments.iter().flat_map(|experiment| &experiment.sections);
@@ -142,6 +143,8 @@ pub fn table_csv(report: &Report) -> String {
     }
     header.push("config".to_owned());
     header.extend(columns.headers());
+    let with_baselines = sections().any(Section::several_baselines);
+    header.extend(with_baselines.then(|| AGAINST.to_owned()));
     header.extend(["n/n_expected", "verdict", "reason"].map(str::to_owned));
 
     let line = |mut line: Vec<String>, section: &Section, row: &Row| {
@@ -150,6 +153,7 @@ pub fn table_csv(report: &Report) -> String {
         }
         line.push(row.config.clone());
         line.extend(columns.cells(section, row));
+        line.extend(with_baselines.then(|| against(&row.config, &row.baseline)));
         line.push(n_of(row.n, row.n_expected));
         line.push(row.verdict.map(|verdict| verdict.word().to_owned()).unwrap_or_default());
         line.push(row.reason.clone());

@@ -10,7 +10,7 @@ use super::words;
 /// Where a bootstrap interval stands in [`of_column`], where there is one: after the t interval.
 const BOOTSTRAP_COLUMN: usize = 7;
 /// The column that names baselines, where there are several.
-const AGAINST: &str = "against";
+pub(super) const AGAINST: &str = "against";
 /// What a rank is not.
 pub(super) const RANK_NOTE: &str = "The gap is against the baseline of the same experiment, in percent of its mean; positive is \
      better. A rank is no claim: the best of many configs looks better than it is.";
@@ -201,7 +201,7 @@ fn cell_verdict(row: &Row, cell: &Cell) -> String {
 }
 
 /// What a config is compared with; nothing for a baseline.
-fn against(config: &str, baseline: &str) -> String {
+pub(super) fn against(config: &str, baseline: &str) -> String {
     if config == baseline { String::new() } else { baseline.to_owned() }
 }
 

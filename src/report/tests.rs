@@ -126,6 +126,7 @@ fn every_format_of_a_report_with_everything_wrong() {
 fn where_there_are_several_baselines_each_verdict_names_its_own() {
     let one_baseline = one(declared(), reference());
     assert!(!text(&one_baseline).contains("against") && !tex(&one_baseline).contains("against"));
+    assert!(!table_csv(&one_baseline).contains("against"));
     let mut declared = declared();
     for config in &mut declared.points[0].configs {
         if config.name == HYBRID {
@@ -143,6 +144,12 @@ fn where_there_are_several_baselines_each_verdict_names_its_own() {
         assert!(shown.contains(line), "{line}\n{shown}");
     }
     assert!(tex(&report).contains("against & n & verdict"));
+    let csv = table_csv(&report);
+    assert!(
+        csv.starts_with("config,PPL@2048,PPL@16384,against,n/n_expected,verdict,reason\n"),
+        "{csv}"
+    );
+    assert!(csv.contains(",17.324 ± 0.441,anchpoly_p3.9_omf0.3_t500k,3/3,"), "{csv}");
     let secondary = "| config | against | n | mean ± std | gap |";
     assert!(markdown(&report).contains(secondary), "{}", markdown(&report));
     // In a leaderboard too.
