@@ -6,10 +6,11 @@ use serde_json::Value as Json;
 
 use super::Error;
 use super::board::Board;
-use super::carry::{Context, new_record, read_into};
+use super::context::Context;
 use super::executor::EvalSession;
-use super::interpret::RunObserver;
+use super::observer::RunObserver;
 use super::state::chunks_to_do;
+use super::streams::read_into;
 use crate::eval;
 use crate::plan::{Chunks, Coverage, eval_id};
 use crate::results::{ChunkLoss, DataIdentity, Record, Status, Training, store};
@@ -122,7 +123,7 @@ fn record(
     lines: &[ChunkLoss],
 ) -> Record {
     let (training, data) = (outcome.training.clone(), outcome.data.clone());
-    let mut record = new_record(context, Status::Done, training, data);
+    let mut record = context.record(Status::Done, training, data);
     let evaluation = covered.of_part(&context.run.point.identity.evaluation);
     record.eval_id = eval_id(&record.train_id, &evaluation);
     let covered = covered.0.iter().filter(|(of, chunks)| of.is_none() || !chunks.is_empty());

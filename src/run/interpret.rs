@@ -4,21 +4,21 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Duration;
 
-use super::carry::{
-    CheckpointPolicy, Context, Ending, carry_out, first_batch, job, record_failure, tidy,
-};
+use super::carry::{carry_out, record_failure, tidy};
+use super::context::{CheckpointPolicy, Context, job};
 use super::executor::Executor;
-use super::jobs::{self, Jobs, Speed, Trial};
+use super::jobs::{self, Jobs, Trial};
 use super::lanes::Lanes;
+use super::observer::{Ending, Observer};
 use super::provenance::now;
 use super::queue::Queue;
-use super::state::{Index, Inspection, State, inspect};
-use super::streams::Opened;
+use super::state::{Index, State, inspect};
+use super::streams::{Batches, Opened};
 use super::{Error, ErrorKind};
-use crate::data::{self, Cache, SplitKind};
+use crate::data::{self, Cache};
 use crate::fs;
 use crate::plan::{self, Plan, Run, estimate};
-use crate::results::{self, Layout, Lock, Record, RunDir, Status, Step, store};
+use crate::results::{self, Layout, Lock, RunDir, Status, store};
 
 /// What to carry out and how; changes no number.
 pub struct Options<'a> {
@@ -42,42 +42,6 @@ pub struct Options<'a> {
     pub force: bool,
     /// Move results that are in the way to `superseded/`.
     pub supersede: bool,
-}
-
-/// Who wants to know how a sweep goes. All methods but one have empty defaults.
-pub trait Observer: data::Progress {
-    /// Before the first run: how many there are, and how many are left to do.
-    fn begin(&self, _total: usize, _todo: usize) {}
-    /// A split is being made into tokens.
-    fn preparing(&self, _kind: SplitKind) {}
-    /// Training and validation text were compared, document by document.
-    fn overlap(&self, _shared: &data::Overlap) {}
-    /// The number of runs side by side is being measured.
-    fn measuring(&self) {}
-    /// So many runs will be carried out side by side, because they were as fast as this.
-    fn side_by_side(&self, _jobs: usize, _speeds: &[Speed]) {}
-    /// The I-th of the runs that are left begins: who wants to know of it.
-    fn run_begins<'a>(
-        &'a self,
-        run: &'a Run<'a>,
-        number: usize,
-        of: usize,
-        inspection: &Inspection,
-    ) -> Box<dyn RunObserver + 'a>;
-    /// Another process is at a run.
-    fn run_locked(&self, _run: &Run<'_>) {}
-}
-
-/// Who wants to know how one run goes. All methods have empty defaults.
-pub trait RunObserver {
-    /// Training begins at a step.
-    fn training(&mut self, _from: u64, _steps: u64) {}
-    /// A step is done.
-    fn step(&mut self, _step: &Step, _steps: u64, _tokens: u64, _took: Duration) {}
-    /// A chunk is about to be evaluated, as trained or under a transform.
-    fn evaluating(&mut self, _transform: Option<&str>, _length: u64, _chunk: usize, _of: usize) {}
-    /// The run ended; its record, if it has one.
-    fn ends(&mut self, _ending: &Ending, _record: Option<&Record>) {}
 }
 
 /// What became of the selected runs.
@@ -163,7 +127,7 @@ pub fn run(
     let streams = Opened::new(lock.as_ref());
     for (run, _, training) in &todo {
         executor.check(&run.point.resolved.protocol)?;
-        match streams.open(run.point, *training, options, observer) {
+        match streams.open(run.point, *training, options.cache, observer) {
             Err(Error::Data(data::Error::Stopped)) => {
                 return Ok(Outcome { interrupted: true, ..outcome });
             }
@@ -224,9 +188,10 @@ fn measure(
     streams: &Opened,
 ) -> Result<usize, Error> {
     let Some(first) = trainings.first() else { return Ok(1) };
-    let (streams, steps) = streams.open(first.point, true, options, observer)?;
+    let (streams, steps) = streams.open(first.point, true, options.cache, observer)?;
     let tokens = streams.train.as_ref().expect("opened for runs that train");
-    let batch = first_batch(first, tokens)?;
+    let mut batch = Vec::new();
+    Batches::new(first, tokens)?.read(0, &mut batch);
     observer.measuring();
     let speeds = jobs::measure(&Trial {
         executor,
@@ -330,7 +295,7 @@ impl Sweep<'_> {
         let mut observer = self.observer.run_begins(run, *number, self.total, &inspection);
         let training = inspection.needs_training();
         let (streams, steps) =
-            self.streams.open(run.point, training, self.options, self.observer)?;
+            self.streams.open(run.point, training, self.options.cache, self.observer)?;
         let output = &self.plan.spec.output;
         let context = Context {
             run,

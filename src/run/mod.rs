@@ -6,6 +6,7 @@
 
 mod board;
 mod carry;
+mod context;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 mod cuda;
 mod device;
@@ -14,6 +15,7 @@ pub mod executor;
 mod interpret;
 mod jobs;
 mod lanes;
+mod observer;
 mod provenance;
 mod queue;
 mod several;
@@ -21,15 +23,16 @@ pub mod state;
 pub mod status;
 mod steps;
 mod streams;
+mod training;
 pub mod verify;
 
-pub use carry::Ending;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 pub use cuda::Cuda;
 pub use device::{Cpu, CudaStatus, OpenError, Opened, cuda_status, open};
 pub use executor::Executor;
-pub use interpret::{Observer, Options, Outcome, RunObserver, run, run_dir, select};
+pub use interpret::{Options, Outcome, run, run_dir, select};
 pub use jobs::{Jobs, Speed, available_memory};
+pub use observer::{Ending, Observer, RunObserver};
 pub use provenance::{measured_flops_per_s, now, peak_memory};
 pub use several::Several;
 pub use streams::pins;

@@ -6,9 +6,9 @@ use std::sync::{Arc, Mutex};
 use serde_json::Value as Json;
 
 use super::Error;
-use super::interpret::{Observer, Options};
-use crate::data::{self, Pins, SplitKind, TokenStream};
-use crate::plan::{Point, steps_problem};
+use super::observer::Observer;
+use crate::data::{self, Cache, Order, Pins, SplitKind, TokenStream};
+use crate::plan::{Point, Run, steps_problem};
 use crate::results::{Lock, SharedDocuments, TokenData};
 
 /// The token streams of a point.
@@ -18,6 +18,41 @@ pub struct Streams {
     pub train: Option<Arc<TokenStream>>,
     /// Validation tokens.
     pub validation: Arc<TokenStream>,
+}
+
+/// The batches of a run: the rows of each step, and their tokens.
+pub struct Batches<'a> {
+    tokens: &'a TokenStream,
+    order: Order,
+    seq_len: u64,
+}
+
+impl<'a> Batches<'a> {
+    /// Those of a run on these tokens.
+    ///
+    /// # Errors
+    /// Data without a whole batch.
+    pub fn new(run: &Run<'_>, tokens: &'a TokenStream) -> Result<Self, Error> {
+        let train = &run.point.resolved.protocol.train;
+        let rows = tokens.rows(train.seq_len);
+        let order = Order::new(train.order, run.seed, rows, train.batch_size)?;
+        Ok(Self { tokens, order, seq_len: train.seq_len })
+    }
+
+    /// Makes `out` the tokens of a step.
+    pub fn read(&self, step: u64, out: &mut Vec<u32>) {
+        out.clear();
+        for row in self.order.batch(step) {
+            read_into(self.tokens, row * self.seq_len, self.seq_len, out);
+        }
+    }
+}
+
+/// Appends `len` tokens from `start`, which are there: rows and chunks are cut to fit.
+pub fn read_into(stream: &TokenStream, start: u64, len: u64, out: &mut Vec<u32>) {
+    let at = out.len();
+    out.resize(at + usize::try_from(len).expect("a row fits into memory"), 0);
+    assert!(stream.copy_to(start, &mut out[at..]), "rows and chunks end inside the stream");
 }
 
 /// The streams that are open, by protocol id.
@@ -53,20 +88,20 @@ impl Opened {
         &self,
         point: &Point,
         needs_training: bool,
-        options: &Options<'_>,
+        cache: &Cache,
         observer: &dyn Observer,
     ) -> Result<(Streams, u64), Error> {
         let protocol = &point.resolved.protocol;
         let mut opened = self.streams.lock().expect("no code panics while it holds the streams");
         if !opened.contains_key(&point.protocol_id) {
-            let validation = Arc::new(self.validation(point, options, observer)?);
+            let validation = Arc::new(self.validation(point, cache, observer)?);
             let streams = Streams { train: None, validation };
             opened.insert(point.protocol_id.clone(), streams);
         }
         let streams = opened.get_mut(&point.protocol_id).expect("inserted above");
         if needs_training && streams.train.is_none() {
             let beside = Some(streams.validation.as_ref());
-            let train = self.prepare(point, SplitKind::Train, beside, options, observer)?;
+            let train = self.prepare(point, SplitKind::Train, beside, cache, observer)?;
             if let Some(problem) = steps_problem(&protocol.train, train.len()) {
                 return Err(Error::Input(problem));
             }
@@ -81,11 +116,11 @@ impl Opened {
     fn validation(
         &self,
         point: &Point,
-        options: &Options<'_>,
+        cache: &Cache,
         observer: &dyn Observer,
     ) -> Result<TokenStream, Error> {
         let protocol = &point.resolved.protocol;
-        let validation = self.prepare(point, SplitKind::Validation, None, options, observer)?;
+        let validation = self.prepare(point, SplitKind::Validation, None, cache, observer)?;
         for &length in &protocol.eval.lengths {
             if validation.len() < length {
                 return Err(Error::Input(format!(
@@ -105,7 +140,7 @@ impl Opened {
         point: &Point,
         kind: SplitKind,
         beside: Option<&TokenStream>,
-        options: &Options<'_>,
+        cache: &Cache,
         observer: &dyn Observer,
     ) -> Result<TokenStream, Error> {
         observer.preparing(kind);
@@ -113,7 +148,7 @@ impl Opened {
         let key = TokenData::key(identity(point, kind));
         let known = self.known.get(&key);
         let pins = pins(&self.known, point, kind, beside);
-        let stream = data::prepare(config, kind, options.cache, &pins, observer)?;
+        let stream = data::prepare(config, kind, cache, &pins, observer)?;
         if let Some(known) = known.filter(|known| known.id != stream.id()) {
             return Err(Error::OtherTokens {
                 split: kind.word(),

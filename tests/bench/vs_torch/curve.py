@@ -20,6 +20,7 @@ of.add_argument("--out", type=Path, required=True)
 of.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 of.add_argument("--compile", action="store_true")
 of.add_argument("--steps", type=int, help="only the first ones, of the whole schedule; then without perplexities")
+of.add_argument("--rows", type=int, help="rows of a batch at a time, their gradients added: what fits into memory")
 of = sub.add_parser("plot")
 of.add_argument("curves", type=Path, nargs="+")
 of.add_argument("--out", type=Path, required=True)
@@ -56,18 +57,23 @@ def train():
     parameters = list(weights.values())
     optimiser = torch.optim.AdamW(parameters, lr=0.0, betas=schedule["betas"], eps=schedule["eps"],
                                   weight_decay=schedule["weight_decay"], fused=True)
-    done = min(a.steps or steps, steps)
+    done, rows = min(a.steps or steps, steps), a.rows or schedule["batch_size"]
+    if schedule["batch_size"] % rows:
+        raise SystemExit(f"--rows {rows} does not divide the batch of {schedule['batch_size']} rows")
     losses, norms, start = [], [], time.perf_counter()
     for step in range(done):
         ids = torch.from_numpy(batches[step].astype(np.int64)).to(a.device)
         for group in optimiser.param_groups:
             group["lr"] = rate(schedule, steps, step)
         optimiser.zero_grad(set_to_none=True)
-        loss = compute(weights, ids)
-        loss.backward()
+        loss = 0.0
+        for part in ids.split(rows):
+            share = compute(weights, part) * (rows / len(ids))
+            share.backward()
+            loss = loss + share.detach()
         norms.append(torch.nn.utils.clip_grad_norm_(parameters, schedule["grad_clip"]))
         optimiser.step()
-        losses.append(loss.detach())
+        losses.append(loss)
     losses, norms = [[float(x) for x in values] for values in (losses, norms)]
     seconds = time.perf_counter() - start
 
@@ -80,6 +86,7 @@ def train():
     theirs = {str(length): math.exp(sum(values) / len(values)) for length, values in nll.items()}
 
     record = json.loads((a.run / "run.json").read_text())
+    carried_out_on = json.loads((a.run / "provenance.json").read_text())["device_class"]
     log = [json.loads(line) for line in (a.run / "train.jsonl").read_text().splitlines()]
     ours = {length: record["eval"][length]["ppl"] for length in theirs}
     worst_rate = max(abs(line["lr"] - rate(schedule, steps, line["step"] - log[0]["step"])) for line in log)
@@ -90,7 +97,8 @@ def train():
     tail = differences[-max(done // 10, 1):]
     answer = {
         "config": record["config"], "seed": record["seed"], "torch": torch.__version__, "compile": a.compile,
-        "device": torch.cuda.get_device_name() if a.device == "cuda" else "cpu", "precision": schedule["precision"],
+        "device": torch.cuda.get_device_name() if a.device == "cuda" else "cpu", "precision": "bf16" if model.bf16 else "f32",
+        "xp_device": carried_out_on, "xp_precision": schedule["precision"],
         "seconds": seconds, "steps": done, "of_steps": steps, "first_loss_difference": differences[0],
         "largest_loss_difference": max(map(abs, differences)), "last_tenth_mean_difference": sum(tail) / len(tail),
         "ppl": {length: {"xp": ours[length], "pytorch": theirs[length]} for length in theirs},
@@ -113,8 +121,9 @@ def plot():
         x = lambda i: left + (width - left - 20) * i / max(curve["steps"] - 1, 1)
         both = curve["loss"]
         difference = [p - q for p, q in zip(both["xp"], both["pytorch"])]
-        parts.append(f'<text x="{left}" y="{y - 12}" font-weight="bold">{curve["config"]}, seed {curve["seed"]}, '
-                     f'{curve["precision"]} on {curve["device"]}</text>')
+        parts.append(f'<text x="{left}" y="{y - 12}"><tspan font-weight="bold">{curve["config"]}, seed {curve["seed"]}</tspan>: '
+                     f'xp in {curve["xp_precision"]} ({curve["xp_device"].split(",")[0]}), '
+                     f'PyTorch in {curve["precision"]} ({curve["device"]})</text>')
         for values, top, height, name, colour in ((both["pytorch"], y, high, "PyTorch", "#c44e52"),
                                                   (both["xp"], y, high, "xp", "#1f4e9c"),
                                                   (difference, y + high + between, low, "xp − PyTorch", "#555")):
