@@ -65,7 +65,10 @@ pub fn train(
     let initial = executor.initial(&context.job())?;
     let init = weights::hash_of(&initial);
     let (from, start) = match resume_point(context, &owner, logged)? {
-        Some(state) => (state.step, Start::Checkpoint(Box::new(state))),
+        Some(state) => {
+            drop(initial);
+            (state.step, Start::Checkpoint(Box::new(state)))
+        }
         None => (0, Start::Fresh(initial)),
     };
     let session = executor.train(&context.job(), start)?;
