@@ -73,9 +73,7 @@ pub fn write_atomic_with(
     let parent = parent(path);
     create_dir_all(parent)?;
     let fail = |source| Error { action: "write", path: path.to_owned(), source };
-    let (prefix, suffix) = UNFINISHED;
-    let mut temp =
-        tempfile::Builder::new().prefix(prefix).suffix(suffix).tempfile_in(parent).map_err(fail)?;
+    let mut temp = unfinished_name().tempfile_in(parent).map_err(fail)?;
     {
         let mut buffered = io::BufWriter::with_capacity(1 << 20, temp.as_file_mut());
         write(&mut buffered).map_err(fail)?;
@@ -105,18 +103,21 @@ pub fn link_atomic(from: &Path, to: &Path) -> Result<()> {
     if same_file(from, to) {
         return Ok(());
     }
-    let (prefix, suffix) = UNFINISHED;
-    let linked = tempfile::Builder::new()
-        .prefix(prefix)
-        .suffix(suffix)
-        .make_in(parent, |path| std::fs::hard_link(from, path));
-    if let Ok(temp) = linked {
+    if let Ok(temp) = unfinished_name().make_in(parent, |path| std::fs::hard_link(from, path)) {
         temp.persist(to).map_err(|e| Error::at("write", to)(e.error))?;
         sync_dir(parent)
     } else {
         let mut file = File::open(from).map_err(Error::at("read", from))?;
         write_atomic_with(to, |out| io::copy(&mut file, out).map(drop))
     }
+}
+
+/// Names as [`unfinished`] finds them.
+fn unfinished_name() -> tempfile::Builder<'static, 'static> {
+    let (prefix, suffix) = UNFINISHED;
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(prefix).suffix(suffix);
+    builder
 }
 
 /// Whether two paths name one file.

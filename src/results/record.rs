@@ -206,8 +206,9 @@ impl Step {
     /// The first number in which a step, carried out again, differs, in words; `None` if it is the same.
     #[must_use]
     pub fn difference(&self, again: &Self) -> Option<String> {
-        let numbers = |step: &Self| [step.loss, step.grad_norm, Some(step.lr)];
-        let names = ["loss", "grad_norm", "lr"].into_iter();
+        let numbers =
+            |step: &Self| [step.loss, step.grad_norm, Some(step.lr), Some(step.step as f64)];
+        let names = ["loss", "grad_norm", "lr", "number"].into_iter();
         let (name, (own, again)) = names
             .zip(numbers(self).into_iter().zip(numbers(again)))
             .find(|(_, (own, again))| own != again)?;

@@ -76,8 +76,11 @@ pub fn record_failure(context: &Context<'_>, error: &Error) {
             attempt.outcome = "failed".into();
             attempt.end = Some(super::now());
             // The log of a training carried out again says nothing of how far this attempt came.
-            let logged = || store::read_train(dir).map_or(0, |steps| steps.len() as u64);
-            attempt.to_step = if dir.record().exists() { attempt.from_step } else { logged() };
+            let record = store::read_record(&dir.record());
+            attempt.to_step = match record.is_ok_and(|record| record.status == Status::Done) {
+                true => attempt.from_step,
+                false => store::read_train(dir).map_or(0, |steps| steps.len() as u64),
+            };
         }
         let _ = store::write_provenance(dir, &provenance);
     }
@@ -144,7 +147,7 @@ fn relative(dir: &RunDir) -> String {
     parts.iter().rev().map(|part| part.to_string_lossy()).collect::<Vec<_>>().join("/")
 }
 
-/// Copies a twin's training here; the record comes last, in [`finish`].
+/// Copies a twin's training here; the record comes last, with the evaluation.
 fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
     let dir = context.dir;
     let mut record = store::read_record(&twin.record())?;

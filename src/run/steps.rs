@@ -2,7 +2,7 @@
 //! against those that are there.
 
 use super::Error;
-use crate::results::store::{self, TrainLog};
+use crate::results::store::TrainLog;
 use crate::results::{RunDir, Step};
 
 /// Who is told of each step.
@@ -19,9 +19,9 @@ impl Steps {
         Ok(Self::New(TrainLog::open(dir, from)?))
     }
 
-    /// The log of a training carried out again, of `steps` steps; from `from` on if its log is not whole.
-    pub fn again(dir: &RunDir, from: u64, steps: u64) -> Result<Self, Error> {
-        let held = store::read_train(dir)?;
+    /// The log of a training carried out again, of `steps` steps, of which it holds these; one that is
+    /// not whole goes on after step `from - 1`.
+    pub fn again(dir: &RunDir, held: Vec<Step>, from: u64, steps: u64) -> Result<Self, Error> {
         if held.len() as u64 == steps {
             Ok(Self::Again(dir.clone(), held))
         } else {

@@ -58,7 +58,8 @@ pub fn train(
     let dir = context.dir;
     fs::create_dir_all(dir.path())?;
     store::displace_imported(dir)?;
-    let logged = store::read_train(dir).map_or(0, |steps| steps.len() as u64);
+    let there = store::read_train(dir).unwrap_or_default();
+    let logged = there.len() as u64;
     let owner =
         Owner { train_id: context.run.train_id.clone(), device_class: executor.device_class() };
     let before = added_to(context, inspection, &owner.device_class)?;
@@ -76,7 +77,7 @@ pub fn train(
     let attempted = if before.is_some() { from } else { logged };
     let log = Log::begin(dir, &owner.device_class, context.work(), from, attempted)?;
     let steps = match before {
-        Some(_) if !context.force => Steps::again(dir, from, context.steps)?,
+        Some(_) if !context.force => Steps::again(dir, there, from, context.steps)?,
         _ => Steps::open(dir, from)?,
     };
     let mut training = UnderWay {
