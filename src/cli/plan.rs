@@ -50,7 +50,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let plan = Plan::new(checked, &mut ContentHashes::default())?;
     let cache = Cache::from_env()?;
     let layout = args.results.layout();
-    let keep_weights = plan.spec.output.keep_weights.unwrap_or(true);
+    let keep_weights = plan.keeps_weights();
     let mut costs = Vec::new();
     for point in &plan.points {
         let protocol = &point.resolved.protocol;

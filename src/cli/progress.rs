@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::common::{counted, duration, thousands};
+use super::common::{bytes, counted, duration, thousands};
 use crate::data::{Overlap, Progress, SplitKind};
 use crate::plan::Run;
 use crate::results::{Record, Step};
 use crate::run::state::{Inspection, State};
-use crate::run::{Ending, Observer, RunObserver, Speed};
+use crate::run::{Ending, Observer, Room, RunObserver, Speed};
 
 /// Longest silence where there is no terminal.
 const PLAIN_EVERY: Duration = Duration::from_secs(30);
@@ -146,6 +146,18 @@ impl Observer for Console {
             let runs = counted(total, "run");
             self.say(&format!("{runs}, {} there already, {todo} to do", total - todo));
         }
+    }
+
+    fn little_room(&self, room: &Room) {
+        let Room { free, runs, kept, checkpoints } = *room;
+        self.say(&format!(
+            "warning: the disk of the results has {} left; what is kept of {} to be trained takes {}, \
+             checkpoints up to {} while one is: free some, or put results elsewhere (--results DIR)",
+            bytes(free),
+            counted(runs, "run"),
+            bytes(kept),
+            bytes(checkpoints),
+        ));
     }
 
     fn preparing(&self, kind: SplitKind) {

@@ -3,6 +3,7 @@
 use super::protocol::Protocol;
 use super::resolve::Resolved;
 use crate::model;
+use crate::train::weights;
 
 /// The cost of one run of a protocol.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
@@ -64,7 +65,8 @@ pub fn estimate(point: &Resolved, tokens: Option<u64>, keep_weights: bool) -> Es
             chunks.iter().map(|&(l, n)| n as f64 * l as f64 * eval_flops_per_token(m, l)).sum()
         }),
         peak_memory_bytes: training.max(evaluation),
-        disk_bytes: if keep_weights { parameters.saturating_mul(4) } else { 0 } + (1 << 20),
+        disk_bytes: if keep_weights { weights::bytes(parameters) } else { 0 }
+            .saturating_add(1 << 20),
     }
 }
 

@@ -209,6 +209,12 @@ impl Plan {
         })
     }
 
+    /// Whether a run's weights stay when it is done.
+    #[must_use]
+    pub fn keeps_weights(&self) -> bool {
+        self.spec.output.keep_weights.unwrap_or(true)
+    }
+
     /// All runs: point by point, config by config, seed by seed; then the repeats, likewise.
     #[must_use]
     pub fn runs(&self) -> Vec<Run<'_>> {

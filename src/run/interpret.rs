@@ -12,6 +12,7 @@ use super::lanes::Lanes;
 use super::observer::{Ending, Observer};
 use super::provenance::now;
 use super::queue::Queue;
+use super::room;
 use super::state::{Index, State, inspect};
 use super::streams::{Batches, Opened};
 use super::{Error, ErrorKind};
@@ -123,6 +124,8 @@ pub fn run(
     }
     observer.begin(runs.len(), todo.len());
     // Whatever can be known to fail fails here, before anything is written.
+    let trainings = todo.iter().filter(|(.., training)| *training);
+    room::check(trainings.map(|(run, dir, _)| (*run, dir)), plan.keeps_weights(), observer)?;
     let lock = store::read_lock(&options.results.lock(&plan.experiment))?;
     let streams = Opened::new(lock.as_ref());
     for (run, _, training) in &todo {
@@ -307,7 +310,7 @@ impl Sweep<'_> {
                 every: Duration::from_secs(output.checkpoint_every_s.unwrap_or(60)),
                 every_steps: output.checkpoint_every_steps,
             },
-            keep_weights: output.keep_weights.unwrap_or(true),
+            keep_weights: self.plan.keeps_weights(),
             tensorboard: output.tensorboard.unwrap_or(true),
             force: self.options.force,
             lane: &self.lanes.lane(),

@@ -18,6 +18,7 @@ mod lanes;
 mod observer;
 mod provenance;
 mod queue;
+mod room;
 mod several;
 pub mod state;
 pub mod status;
@@ -34,6 +35,7 @@ pub use interpret::{Options, Outcome, run, run_dir, select};
 pub use jobs::{Jobs, Speed, available_memory};
 pub use observer::{Ending, Observer, RunObserver};
 pub use provenance::{measured_flops_per_s, now, peak_memory};
+pub use room::Room;
 pub use several::Several;
 pub use streams::pins;
 
@@ -101,6 +103,19 @@ pub enum Error {
         /// That of the file's weights.
         is: String,
     },
+    /// A disk that cannot hold what a training ends with.
+    #[error(
+        "`{}` ends with {:.1} MiB of weights, and that disk has {:.1} MiB left: free some, or put results \
+         elsewhere (--results DIR)", run.display(), mib(*needed), mib(*free)
+    )]
+    Full {
+        /// The run's folder.
+        run: std::path::PathBuf,
+        /// Bytes of its weights.
+        needed: u64,
+        /// Bytes that are free.
+        free: u64,
+    },
     /// The spec asks for what its data does not give.
     #[error("{0}")]
     Input(String),
@@ -119,6 +134,10 @@ pub enum Error {
         /// This device class.
         here: String,
     },
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 /// Whose problem an error is; decides the exit code.
@@ -150,7 +169,7 @@ impl Error {
                 data::ErrorKind::Integrity => ErrorKind::Integrity,
                 data::ErrorKind::Stopped => ErrorKind::Stopped,
             },
-            Self::File(_) | Self::Executor(executor::Error::Environment(_)) => {
+            Self::File(_) | Self::Full { .. } | Self::Executor(executor::Error::Environment(_)) => {
                 ErrorKind::Environment
             }
             Self::Executor(executor::Error::Input(_)) | Self::Input(_) => ErrorKind::Input,

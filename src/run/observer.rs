@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::jobs::Speed;
+use super::room::Room;
 use super::state::Inspection;
 use crate::data::{self, SplitKind};
 use crate::plan::Run;
@@ -33,6 +34,8 @@ pub enum Ending {
 pub trait Observer: data::Progress {
     /// Before the first run: how many there are, and how many are left to do.
     fn begin(&self, _total: usize, _todo: usize) {}
+    /// The disk may become full before all runs are trained.
+    fn little_room(&self, _room: &Room) {}
     /// A split is being made into tokens.
     fn preparing(&self, _kind: SplitKind) {}
     /// Training and validation text were compared, document by document.

@@ -11,6 +11,7 @@ use super::evaluate::{Outcome, evaluate};
 use super::executor::{Executor, Start, TrainSession};
 use super::observer::{Ending, RunObserver};
 use super::provenance::Log;
+use super::room;
 use super::state::Inspection;
 use super::steps::Steps;
 use super::streams::Batches;
@@ -56,6 +57,8 @@ pub fn train(
     observer: &mut dyn RunObserver,
 ) -> Result<Ending, Error> {
     let dir = context.dir;
+    // The others of a sweep may have filled the disk.
+    room::fits(context.run, dir)?;
     fs::create_dir_all(dir.path())?;
     store::displace_imported(dir)?;
     let there = store::read_train(dir).unwrap_or_default();

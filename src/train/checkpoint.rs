@@ -130,6 +130,13 @@ pub fn trained(dir: &Path, step: u64) -> Option<PathBuf> {
     Some(folder.join(TRAINED)).filter(|path| path.exists() && folder.join(MANIFEST).exists())
 }
 
+/// The most that checkpoints of a training of so many parameters take on disk: those that are kept, and
+/// the one that is written before the oldest goes.
+#[must_use]
+pub fn most_bytes(parameters: u64) -> u64 {
+    weights::bytes(parameters).saturating_mul((ARENAS.len() * (KEEP + 1)) as u64)
+}
+
 fn folder(dir: &Path, step: u64) -> PathBuf {
     dir.join(format!("step-{step:08}"))
 }

@@ -40,6 +40,12 @@ pub(super) const PIECE: usize = 1 << 16;
 /// crate's: `8 of 16` for [`crate::model::HeadOrder::halves`] of 16 channels of which 8 rotate.
 pub const ROTARY_KEY: &str = "xp_rotary_dim";
 
+/// Bytes of so many parameters, without a file's header.
+#[must_use]
+pub fn bytes(parameters: u64) -> u64 {
+    parameters.saturating_mul(4)
+}
+
 /// Writes f32 tensors as a safetensors file: for each prefix the tensors of `layout` under that
 /// prefix, the same bytes for the same values. `read(i, offset, out)` copies `out.len()` values
 /// of the arena of the i-th prefix.

@@ -8,7 +8,7 @@ use xp::plan::{self, Plan, Run};
 use xp::results::{self, Record, store};
 use xp::run::executor::Executor;
 use xp::run::state::{Index, Inspection, inspect};
-use xp::run::{Jobs, Observer, Options, Outcome, RunObserver, run_dir};
+use xp::run::{Error, Jobs, Observer, Options, Outcome, RunObserver, run_dir};
 use xp::spec::load;
 
 use super::mock::Mock;
@@ -104,7 +104,7 @@ impl Lab {
         let (mock, stop) = (Mock::default(), AtomicBool::new(false));
         let watch =
             Watch { steps: steps.into(), chunks: chunks.into(), evaluated: 0.into(), stop: &stop };
-        let outcome = self.carry_out(plan, results, &mock, jobs, &watch);
+        let outcome = self.carry_out(plan, results, &mock, jobs, &watch).unwrap();
         let evaluated = watch.evaluated.into_inner();
         Did { outcome, opened: mock.opened.into_inner().unwrap(), evaluated }
     }
@@ -116,7 +116,7 @@ impl Lab {
         executor: &dyn Executor,
         jobs: usize,
         watch: &Watch<'_>,
-    ) -> Outcome {
+    ) -> Result<Outcome, Error> {
         let (layout, cache) = (self.layout(results), Cache::at(self.dir.path().join("c")));
         let options = Options {
             results: &layout,
@@ -130,7 +130,7 @@ impl Lab {
             force: false,
             supersede: false,
         };
-        xp::run::run(plan, &options, executor, watch, watch.stop).unwrap()
+        xp::run::run(plan, &options, executor, watch, watch.stop)
     }
 
     /// What becomes of a plan on a device or several.
@@ -138,7 +138,14 @@ impl Lab {
         let stop = AtomicBool::new(false);
         let (steps, chunks) = (u64::MAX.into(), u64::MAX.into());
         let watch = Watch { steps, chunks, evaluated: 0.into(), stop: &stop };
-        self.carry_out(plan, results, executor, executor.jobs().unwrap_or(1), &watch)
+        self.carry_out(plan, results, executor, executor.jobs().unwrap_or(1), &watch).unwrap()
+    }
+
+    /// Why a plan is not begun.
+    pub fn refusal(&self, plan: &Plan, results: &str) -> Error {
+        let stop = AtomicBool::new(false);
+        let watch = Watch { steps: 0.into(), chunks: 0.into(), evaluated: 0.into(), stop: &stop };
+        self.carry_out(plan, results, &Mock::default(), 1, &watch).unwrap_err()
     }
 
     pub fn all(&self, plan: &Plan, results: &str) -> Did {

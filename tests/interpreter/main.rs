@@ -9,7 +9,7 @@ use xp::plan::Plan;
 use xp::report::{Input, Report, summary_csv};
 use xp::results::{self, store};
 use xp::run::state::{Index, inspect};
-use xp::run::{Several, run_dir};
+use xp::run::{Error, ErrorKind, Several, run_dir};
 
 use lab::{Lab, plan};
 use mock::{Dying, Mock, TRAINED};
@@ -52,6 +52,17 @@ fn what_a_kill_behind_the_record_left_is_removed_and_written_down() {
     lab.all(&plan, "r");
     assert_eq!(left(&done), ([false, false], "killed".into()));
     assert_eq!(lab.bytes(&plan, "r"), before);
+}
+
+#[test]
+fn weights_that_the_disk_cannot_hold_are_refused_before_anything_is_written() {
+    let lab = Lab::new();
+    // 1.6e15 bytes.
+    let plan = plan(&["model.layers=100", "model.hidden_size=1000000", "model.heads=62500"]);
+    let error = lab.refusal(&plan, "r");
+    assert!(matches!(error, Error::Full { needed, free, .. } if needed > free), "{error}");
+    assert_eq!(error.kind(), ErrorKind::Environment);
+    assert!(!lab.layout("r").experiment(&plan.experiment).exists());
 }
 
 #[test]

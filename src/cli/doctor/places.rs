@@ -1,7 +1,8 @@
 //! Folders that `xp doctor` looks at: how large they are, and how much room is left.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
+
+use crate::fs;
 
 /// Files counted of a folder, at most: enough for any cache, and no walk without end.
 const MOST_FILES: usize = 200_000;
@@ -26,9 +27,9 @@ impl Place {
     /// Looks at a folder; its size is worth counting only where it is a cache.
     pub fn of(what: &'static str, path: PathBuf, by: &'static str, count: bool) -> Self {
         let size = (count && path.is_dir()).then(|| size(&path));
-        let there = existing(&path);
-        let writable = tempfile::Builder::new().prefix(".xp-").tempfile_in(&there).is_ok();
-        let free = free(&there);
+        let writable =
+            tempfile::Builder::new().prefix(".xp-").tempfile_in(fs::existing(&path)).is_ok();
+        let free = fs::free_space(&path);
         Self { what, path, by, size, free, writable }
     }
 }
@@ -37,12 +38,6 @@ impl Place {
 pub fn hub_cache_by() -> &'static str {
     let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     ["HF_HUB_CACHE", "HF_HOME"].into_iter().find(|name| set(name)).unwrap_or("default")
-}
-
-/// The folder, or the nearest one above it that is there.
-fn existing(path: &Path) -> PathBuf {
-    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    absolute.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/")).to_owned()
 }
 
 /// Bytes of the files below a folder. A link to a file counts nothing: the hub's cache has two names for
@@ -67,34 +62,9 @@ fn size(folder: &Path) -> u64 {
     bytes
 }
 
-/// Bytes left on a folder's disk. The standard library has no call for it, `df` is everywhere.
-fn free(folder: &Path) -> Option<u64> {
-    let output = Command::new("df").arg("-Pk").arg(folder).env("LC_ALL", "C").output().ok()?;
-    if !output.status.success() {
-        return None;
-    }
-    free_in(&String::from_utf8_lossy(&output.stdout))
-}
-
-/// The fourth number column of POSIX `df -Pk`, counted from the end: a device's name may hold spaces.
-fn free_in(table: &str) -> Option<u64> {
-    let line = table.lines().nth(1)?;
-    let percent = line.split_whitespace().position(|word| word.ends_with('%'))?;
-    let available = line.split_whitespace().nth(percent.checked_sub(1)?)?;
-    Some(available.parse::<u64>().ok()? << 10)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn room_is_read_from_df() {
-        let table = "Filesystem 1024-blocks Used Available Capacity Mounted on\n\
-                     map auto home 1000 400 600 40% /a b\n";
-        assert_eq!(free_in(table), Some(600 << 10));
-        assert_eq!(free_in("nothing"), None);
-    }
 
     #[test]
     fn a_folder_that_is_not_there_is_asked_for_where_it_would_be() {
