@@ -10,6 +10,7 @@ use crate::data::ContentHashes;
 use crate::diag::{self, Diagnostic, Severity};
 use crate::plan::{self, Checked, Plan};
 use crate::results::Layout;
+use crate::run::Room;
 use crate::spec::load;
 
 /// When to colour.
@@ -223,6 +224,20 @@ pub fn bytes(n: u64) -> String {
         1_048_576..=1_073_741_823 => format!("{:.0} MiB", n as f64 / 1_048_576.0),
         _ => format!("{:.1} GiB", n as f64 / 1_073_741_824.0),
     }
+}
+
+/// What a disk lacks, as a sentence.
+#[must_use]
+pub fn room_words(room: &Room) -> String {
+    let Room { free, runs, kept, checkpoints } = *room;
+    format!(
+        "the disk of the results has {} left; what is kept of {} to be trained takes {}, checkpoints up to \
+         {} while one is: free some, or put results elsewhere (--results DIR)",
+        bytes(free),
+        counted(runs, "run"),
+        bytes(kept),
+        bytes(checkpoints),
+    )
 }
 
 /// Seconds as a person reads them: `42s`, `3m10s`, `2h05m`.

@@ -7,13 +7,13 @@ use serde_json::{Value as Json, json};
 
 use super::common::{
     Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec, counted, duration,
-    thousands,
+    room_words, thousands,
 };
 use super::exit::Exit;
 use crate::data::{self, Cache, ContentHashes, SplitKind};
 use crate::plan::{Estimate, Plan, Point, estimate, resolved_keys, resolved_toml};
 use crate::run::state::{Index, Inspection, inspect};
-use crate::run::{measured_flops_per_s, run_dir};
+use crate::run::{Room, measured_flops_per_s, run_dir};
 
 /// The runs of a spec, their ids and state (done, evaluate, resume, todo), and what they cost.
 #[derive(Debug, clap::Args)]
@@ -61,8 +61,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let mut rows = Vec::new();
     for run in plan.runs() {
         let dir = run_dir(&plan, &run, &layout);
-        let inspection = inspect(&run, &dir, &index).map_err(|e| (e.to_string(), dir.clone()));
-        rows.push((run, inspection));
+        let inspection = inspect(&run, &dir, &index).map_err(|e| e.to_string());
+        rows.push((run, dir, inspection));
     }
     let speed = measured_flops_per_s(&layout);
     if args.json {
@@ -74,7 +74,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
             .collect();
         let runs: Vec<Json> = rows
             .iter()
-            .map(|(run, inspection)| {
+            .map(|(run, _, inspection)| {
                 let (state, reason) = state_of(inspection);
                 json!({
                     "train_id": run.train_id, "eval_id": run.eval_id,
@@ -93,9 +93,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         out.push_str(&protocol_text(point, cost, speed));
     }
     out.push('\n');
-    let width = rows.iter().map(|(run, _)| label(run).len()).max().unwrap_or(0);
+    let width = rows.iter().map(|(run, ..)| label(run).len()).max().unwrap_or(0);
     let mut totals: BTreeMap<&str, usize> = BTreeMap::new();
-    for (run, inspection) in &rows {
+    for (run, _, inspection) in &rows {
         let (state, reason) = state_of(inspection);
         *totals.entry(state).or_default() += 1;
         out.push_str(&format!(
@@ -109,8 +109,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     out.push_str(&format!("\n{}: {}\n", counted(rows.len(), "run"), totals.join(", ")));
     let left: f64 = rows
         .iter()
-        .filter(|(_, inspection)| matches!(inspection, Ok(i) if i.needs_training()))
-        .filter_map(|(run, _)| {
+        .filter(|(.., inspection)| matches!(inspection, Ok(i) if i.needs_training()))
+        .filter_map(|(run, ..)| {
             let at = plan.points.iter().position(|p| std::ptr::eq(p, run.point))?;
             time_s(&costs[at], speed)
         })
@@ -121,15 +121,20 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
             duration(left)
         ));
     }
+    let trainings = rows.iter().filter_map(|(run, dir, inspection)| {
+        inspection.as_ref().is_ok_and(Inspection::needs_training).then_some((run, dir))
+    });
+    let room = Room::of(trainings, keep_weights).filter(|room| !room.suffices());
+    if let Some(room) = room {
+        out.push_str(&format!("warning: {}\n", room_words(&room)));
+    }
     answer(&out)
 }
 
-type Inspected = Result<Inspection, (String, crate::results::RunDir)>;
-
-fn state_of(inspection: &Inspected) -> (&'static str, String) {
+fn state_of(inspection: &Result<Inspection, String>) -> (&'static str, String) {
     match inspection {
         Ok(inspection) => (inspection.state.word(), inspection.reason.clone()),
-        Err((message, _)) => ("todo", format!("refused: {message}")),
+        Err(message) => ("todo", format!("refused: {message}")),
     }
 }
 

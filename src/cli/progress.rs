@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::common::{bytes, counted, duration, thousands};
+use super::common::{counted, duration, room_words, thousands};
 use crate::data::{Overlap, Progress, SplitKind};
 use crate::plan::Run;
 use crate::results::{Record, Step};
@@ -149,15 +149,7 @@ impl Observer for Console {
     }
 
     fn little_room(&self, room: &Room) {
-        let Room { free, runs, kept, checkpoints } = *room;
-        self.say(&format!(
-            "warning: the disk of the results has {} left; what is kept of {} to be trained takes {}, \
-             checkpoints up to {} while one is: free some, or put results elsewhere (--results DIR)",
-            bytes(free),
-            counted(runs, "run"),
-            bytes(kept),
-            bytes(checkpoints),
-        ));
+        self.say(&format!("warning: {}", room_words(room)));
     }
 
     fn preparing(&self, kind: SplitKind) {

@@ -12,7 +12,7 @@ use super::lanes::Lanes;
 use super::observer::{Ending, Observer};
 use super::provenance::now;
 use super::queue::Queue;
-use super::room;
+use super::room::{self, Room};
 use super::state::{Index, State, inspect};
 use super::streams::{Batches, Opened};
 use super::{Error, ErrorKind};
@@ -124,8 +124,12 @@ pub fn run(
     }
     observer.begin(runs.len(), todo.len());
     // Whatever can be known to fail fails here, before anything is written.
-    let trainings = todo.iter().filter(|(.., training)| *training);
-    room::check(trainings.map(|(run, dir, _)| (*run, dir)), plan.keeps_weights(), observer)?;
+    let trainings = || todo.iter().filter(|(.., training)| *training);
+    trainings().try_for_each(|(run, dir, _)| room::fits(run, dir))?;
+    let room = Room::of(trainings().map(|(run, dir, _)| (*run, dir)), plan.keeps_weights());
+    if let Some(room) = room.filter(|room| !room.suffices()) {
+        observer.little_room(&room);
+    }
     let lock = store::read_lock(&options.results.lock(&plan.experiment))?;
     let streams = Opened::new(lock.as_ref());
     for (run, _, training) in &todo {

@@ -1,7 +1,6 @@
 //! Room on the disk: what a sweep is known to lack there is known before its first run.
 
 use super::Error;
-use super::observer::Observer;
 use crate::fs;
 use crate::plan::{Run, estimate};
 use crate::results::RunDir;
@@ -21,6 +20,26 @@ pub struct Room {
 }
 
 impl Room {
+    /// What runs of one experiment that are to be trained need, each with its folder; `None` where the system
+    /// does not tell what is free, or there are no runs.
+    #[must_use]
+    pub fn of<'a>(
+        trainings: impl Iterator<Item = (&'a Run<'a>, &'a RunDir)>,
+        keep_weights: bool,
+    ) -> Option<Self> {
+        let mut room = Self::default();
+        for (run, dir) in trainings {
+            if room.runs == 0 {
+                room.free = fs::free_space(dir.path())?;
+            }
+            let cost = estimate(&run.point.resolved, None, keep_weights);
+            room.runs += 1;
+            room.kept = room.kept.saturating_add(cost.disk_bytes);
+            room.checkpoints = room.checkpoints.max(checkpoint::most_bytes(cost.parameters));
+        }
+        (room.runs > 0).then_some(room)
+    }
+
     /// Whether all of it fits, if one run is trained at a time.
     #[must_use]
     pub fn suffices(&self) -> bool {
@@ -28,46 +47,18 @@ impl Room {
     }
 }
 
-/// Refuses runs whose weights cannot be written when they are trained, and tells of a disk that may become
-/// full. Says nothing where the system does not tell what is free.
-///
-/// `trainings` are the runs that are to be trained, of one experiment.
+/// Refuses a run whose weights cannot be written when it is trained.
 ///
 /// # Errors
 /// [`Error::Full`].
-pub(super) fn check<'a>(
-    trainings: impl Iterator<Item = (&'a Run<'a>, &'a RunDir)>,
-    keep_weights: bool,
-    observer: &dyn Observer,
-) -> Result<(), Error> {
-    let mut room = Room::default();
-    for (run, dir) in trainings {
-        let Some(free) = fits(run, dir)? else { return Ok(()) };
-        let cost = estimate(&run.point.resolved, None, keep_weights);
-        room.free = free;
-        room.runs += 1;
-        room.kept = room.kept.saturating_add(cost.disk_bytes);
-        room.checkpoints = room.checkpoints.max(checkpoint::most_bytes(cost.parameters));
-    }
-    if room.runs > 0 && !room.suffices() {
-        observer.little_room(&room);
-    }
-    Ok(())
-}
-
-/// Bytes that are free where a run is to be trained, if the system tells.
-///
-/// # Errors
-/// [`Error::Full`] if its weights are more.
-pub(super) fn fits(run: &Run<'_>, dir: &RunDir) -> Result<Option<u64>, Error> {
-    let free = fs::free_space(dir.path());
+pub(super) fn fits(run: &Run<'_>, dir: &RunDir) -> Result<(), Error> {
     let needed = weights::bytes(run.point.resolved.protocol.model.num_parameters());
-    match free {
+    match fs::free_space(dir.path()) {
         // One that is under way may have written them already.
         Some(free) if needed > free && !dir.checkpoint().exists() => {
             Err(Error::Full { run: dir.path().to_owned(), needed, free })
         }
-        free => Ok(free),
+        _ => Ok(()),
     }
 }
 
