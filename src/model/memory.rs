@@ -64,7 +64,7 @@ pub fn evaluation_memory(config: &Config, length: usize) -> u64 {
 pub struct DeviceDemand {
     /// Precision of the matrix inputs.
     pub precision: crate::ops::Precision,
-    /// Rows of one granule.
+    /// Rows of one granule, 0 if nothing is trained.
     pub rows: usize,
     /// Tokens of a row.
     pub seq_len: usize,
@@ -107,6 +107,7 @@ impl DeviceDemand {
             .saturating_add(length.saturating_mul(a_position))
             .saturating_add(chunk.saturating_mul(p * (d + 3 * f) + 4))
             .saturating_add(scratch(1, self.evaluated, false));
+        let training = if self.rows > 0 { training } else { 0 };
         u64::try_from(training.max(evaluation)).unwrap_or(u64::MAX)
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::device::{initial, open_evaluation, open_training};
-use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
+use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession, too_little};
 use crate::model::DeviceDemand;
 use crate::ops::cuda::{Cuda as Backing, Driver, check_head_dim};
 use crate::plan::Protocol;
@@ -29,28 +29,20 @@ impl<D: Driver> Executor for Cuda<D> {
         self.driver.device_class()
     }
 
-    fn check(&self, protocol: &Protocol) -> Result<(), Error> {
+    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error> {
         let (model, train) = (&protocol.model, &protocol.train);
         check_head_dim(model.head_dim, train.precision)
             .map_err(|e| Error::Environment(e.to_string()))?;
         let demand = DeviceDemand {
             precision: train.precision,
-            rows: train.micro_batch_size as usize,
+            rows: if training { train.micro_batch_size as usize } else { 0 },
             seq_len: train.seq_len as usize,
             evaluated: protocol.eval.lengths.iter().copied().max().unwrap_or(0) as usize,
         };
         let needed = demand.bytes(model);
         let memory = self.driver.memory()?;
         if needed > memory.free {
-            let gib = |bytes: u64| bytes as f64 / f64::from(1 << 30);
-            return Err(Error::Environment(format!(
-                "a run needs about {:.1} GiB of the GPU's memory, of which {:.1} of {:.1} GiB are \
-                 free: use a smaller schedule.micro_batch_size (another protocol), shorter \
-                 eval.lengths, or a larger card",
-                gib(needed),
-                gib(memory.free),
-                gib(memory.total)
-            )));
+            return Err(too_little("the GPU's memory", needed, memory.free, Some(memory.total)));
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! Which device computes, and the executor of the CPU.
 
-use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession};
+use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession, too_little};
+use super::memory::obtainable_memory;
 use crate::model::{self, Layout, Rope, Ropes, Transformer};
 use crate::ops::{self, Backend};
 use crate::plan::{LayerSets, Protocol};
@@ -161,7 +162,7 @@ impl Executor for Cpu {
         self.backend.device_class()
     }
 
-    fn check(&self, protocol: &Protocol) -> Result<(), Error> {
+    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error> {
         if protocol.train.precision == Precision::Bf16 {
             return Err(Error::Environment(
                 "precision = \"bf16\" needs a CUDA device; the CPU computes in f32: run on a GPU, \
@@ -169,7 +170,24 @@ impl Executor for Cpu {
                     .into(),
             ));
         }
-        Ok(())
+        let (model, train) = (&protocol.model, &protocol.train);
+        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        let longest = protocol.eval.lengths.iter().copied().max().unwrap_or(0);
+        let evaluation = model::evaluation_memory(model, size(longest));
+        let needed = match training {
+            true => {
+                model::training_memory(model, size(train.micro_batch_size), size(train.seq_len))
+            }
+            false => 0,
+        };
+        let needed = needed.max(evaluation);
+        // A prediction may be a few percent too high, and is not to refuse what would just fit.
+        match obtainable_memory() {
+            Some(free) if needed - needed / 20 > free => {
+                Err(too_little("this machine's memory", needed, free, None))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {

@@ -20,6 +20,18 @@ pub enum Error {
     Input(String),
 }
 
+/// Why a run is not begun where there is too little of what `memory` names.
+pub(super) fn too_little(memory: &str, needed: u64, free: u64, total: Option<u64>) -> Error {
+    let gib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 30));
+    let of = total.map_or(String::new(), |total| format!(" of {}", gib(total)));
+    Error::Environment(format!(
+        "a run needs about {} GiB of {memory}, of which {}{of} GiB are free: use a smaller \
+         schedule.micro_batch_size (another protocol), shorter eval.lengths, or a larger device",
+        gib(needed),
+        gib(free),
+    ))
+}
+
 /// One run as the arithmetic sees it: numbers only.
 pub struct Job<'a> {
     /// The protocol.
@@ -46,11 +58,11 @@ pub trait Executor: Sync {
     /// bit for bit the same.
     fn device_class(&self) -> String;
 
-    /// Whether the device can carry a protocol: precision, memory.
+    /// Whether the device can carry a protocol, or only its evaluation: precision, memory.
     ///
     /// # Errors
     /// What it lacks.
-    fn check(&self, protocol: &Protocol) -> Result<(), Error>;
+    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error>;
 
     /// The weights that a run begins with.
     ///

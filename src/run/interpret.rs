@@ -124,6 +124,9 @@ pub fn run(
     }
     observer.begin(runs.len(), todo.len());
     // Whatever can be known to fail fails here, before anything is written.
+    for (run, _, training) in &todo {
+        executor.check(&run.point.resolved.protocol, *training)?;
+    }
     let trainings = || todo.iter().filter(|(.., training)| *training);
     trainings().try_for_each(|(run, dir, _)| room::fits(run, dir))?;
     let room = Room::of(trainings().map(|(run, dir, _)| (*run, dir)), plan.keeps_weights());
@@ -133,7 +136,6 @@ pub fn run(
     let lock = store::read_lock(&options.results.lock(&plan.experiment))?;
     let streams = Opened::new(lock.as_ref());
     for (run, _, training) in &todo {
-        executor.check(&run.point.resolved.protocol)?;
         match streams.open(run.point, *training, options.cache, observer) {
             Err(Error::Data(data::Error::Stopped)) => {
                 return Ok(Outcome { interrupted: true, ..outcome });

@@ -7,6 +7,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use super::executor::{Error, Executor, Job, Start, TrainSession};
+use super::memory::available_memory;
 
 /// What measuring may cost of the work that is to be done.
 const BUDGET: f64 = 0.04;
@@ -130,22 +131,6 @@ fn speed(trial: &Trial<'_>, weights: &[f32], jobs: usize) -> Result<f64, Error> 
         let speeds = all.into_iter().map(|one| one.join().expect("a training step has no panic"));
         speeds.sum()
     })
-}
-
-/// Bytes that a process can still have here, by the system and the control group; `None` where
-/// neither tells.
-#[must_use]
-pub fn available_memory() -> Option<u64> {
-    let read = |path: &str| std::fs::read_to_string(path).ok();
-    let number = |path: &str| read(path)?.trim().parse::<u64>().ok();
-    let system = read("/proc/meminfo").and_then(|text| {
-        let line = text.lines().find(|line| line.starts_with("MemAvailable:"))?;
-        Some(line.split_whitespace().nth(1)?.parse::<u64>().ok()? << 10)
-    });
-    let group = number("/sys/fs/cgroup/memory.max")
-        .zip(number("/sys/fs/cgroup/memory.current"))
-        .map(|(most, used)| most.saturating_sub(used));
-    system.into_iter().chain(group).min()
 }
 
 #[cfg(test)]

@@ -85,8 +85,8 @@ impl Executor for Several {
         self.devices[0].executor.device_class()
     }
 
-    fn check(&self, protocol: &Protocol) -> Result<(), Error> {
-        self.devices.iter().try_for_each(|device| device.executor.check(protocol))
+    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error> {
+        self.devices.iter().try_for_each(|device| device.executor.check(protocol, training))
     }
 
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {

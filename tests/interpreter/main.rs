@@ -9,7 +9,7 @@ use xp::plan::Plan;
 use xp::report::{Input, Report, summary_csv};
 use xp::results::{self, store};
 use xp::run::state::{Index, inspect};
-use xp::run::{Error, ErrorKind, Several, run_dir};
+use xp::run::{Error, ErrorKind, Executor as _, Several, run_dir};
 
 use lab::{Lab, plan};
 use mock::{Dying, Mock, TRAINED};
@@ -63,6 +63,26 @@ fn weights_that_the_disk_cannot_hold_are_refused_before_anything_is_written() {
     assert!(matches!(error, Error::Full { needed, free, .. } if needed > free), "{error}");
     assert_eq!(error.kind(), ErrorKind::Environment);
     assert!(!lab.layout("r").experiment(&plan.experiment).exists());
+}
+
+#[test]
+fn a_granule_that_memory_cannot_hold_is_refused_where_it_is_trained() {
+    if xp::run::available_memory().is_none() {
+        println!("skipped: this system does not say how much memory is free");
+        return;
+    }
+    // 64 million positions of a granule through a hundred layers: 1e13 bytes.
+    let plan = plan(&[
+        "model.layers=100",
+        "schedule.batch_size=1000000",
+        "schedule.max_steps=1",
+        "data.train.max_tokens=100000000",
+    ]);
+    let protocol = &plan.points[0].resolved.protocol;
+    let cpu = xp::run::Cpu::new();
+    let error = cpu.check(protocol, true).unwrap_err().to_string();
+    assert!(error.contains("GiB of this machine's memory, of which"), "{error}");
+    cpu.check(protocol, false).unwrap();
 }
 
 #[test]
