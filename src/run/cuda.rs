@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::device::{initial, open_evaluation, open_training};
-use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession, too_little};
+use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession, fit};
 use crate::model::DeviceDemand;
 use crate::ops::cuda::{Cuda as Backing, Driver, check_head_dim};
 use crate::plan::Protocol;
@@ -29,7 +29,7 @@ impl<D: Driver> Executor for Cuda<D> {
         self.driver.device_class()
     }
 
-    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error> {
+    fn check(&self, protocol: &Protocol, training: bool, jobs: usize) -> Result<(), Error> {
         let (model, train) = (&protocol.model, &protocol.train);
         check_head_dim(model.head_dim, train.precision)
             .map_err(|e| Error::Environment(e.to_string()))?;
@@ -41,10 +41,7 @@ impl<D: Driver> Executor for Cuda<D> {
         };
         let needed = demand.bytes(model);
         let memory = self.driver.memory()?;
-        if needed > memory.free {
-            return Err(too_little("the GPU's memory", needed, memory.free, Some(memory.total)));
-        }
-        Ok(())
+        fit(jobs, needed, "the GPU's memory", (memory.free, Some(memory.total)))
     }
 
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {

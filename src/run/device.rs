@@ -1,6 +1,6 @@
 //! Which device computes, and the executor of the CPU.
 
-use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession, too_little};
+use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession, fit};
 use super::memory::obtainable_memory;
 use crate::model::{self, Layout, Rope, Ropes, Transformer};
 use crate::ops::{self, Backend};
@@ -162,7 +162,7 @@ impl Executor for Cpu {
         self.backend.device_class()
     }
 
-    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error> {
+    fn check(&self, protocol: &Protocol, training: bool, jobs: usize) -> Result<(), Error> {
         if protocol.train.precision == Precision::Bf16 {
             return Err(Error::Environment(
                 "precision = \"bf16\" needs a CUDA device; the CPU computes in f32: run on a GPU, \
@@ -182,11 +182,10 @@ impl Executor for Cpu {
         };
         let needed = needed.max(evaluation);
         // A prediction may be a few percent too high, and is not to refuse what would just fit.
+        let needed = needed - needed / 20;
         match obtainable_memory() {
-            Some(free) if needed - needed / 20 > free => {
-                Err(too_little("this machine's memory", needed, free, None))
-            }
-            _ => Ok(()),
+            Some(free) => fit(jobs, needed, "this machine's memory", (free, None)),
+            None => Ok(()),
         }
     }
 

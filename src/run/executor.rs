@@ -20,16 +20,32 @@ pub enum Error {
     Input(String),
 }
 
-/// Why a run is not begun where there is too little of what `memory` names.
-pub(super) fn too_little(memory: &str, needed: u64, free: u64, total: Option<u64>) -> Error {
+/// Refuses so many runs side by side, each of which needs so many bytes, where there are fewer.
+///
+/// # Errors
+/// [`Error::Environment`], with both numbers.
+pub(super) fn fit(
+    jobs: usize,
+    needed: u64,
+    memory: &str,
+    (free, total): (u64, Option<u64>),
+) -> Result<(), Error> {
+    let needed = needed.saturating_mul(jobs as u64);
+    if needed <= free {
+        return Ok(());
+    }
     let gib = |bytes: u64| format!("{:.1}", bytes as f64 / f64::from(1 << 30));
     let of = total.map_or(String::new(), |total| format!(" of {}", gib(total)));
-    Error::Environment(format!(
-        "a run needs about {} GiB of {memory}, of which {}{of} GiB are free: use a smaller \
+    let (runs, fewer) = match jobs {
+        1 => ("a run needs".to_owned(), ""),
+        _ => (format!("{jobs} runs side by side need"), "fewer --jobs, "),
+    };
+    Err(Error::Environment(format!(
+        "{runs} about {} GiB of {memory}, of which {}{of} GiB are free: use {fewer}a smaller \
          schedule.micro_batch_size (another protocol), shorter eval.lengths, or a larger device",
         gib(needed),
         gib(free),
-    ))
+    )))
 }
 
 /// One run as the arithmetic sees it: numbers only.
@@ -58,11 +74,12 @@ pub trait Executor: Sync {
     /// bit for bit the same.
     fn device_class(&self) -> String;
 
-    /// Whether the device can carry a protocol, or only its evaluation: precision, memory.
+    /// Whether the device can carry a protocol, or only its evaluation, in `jobs` runs side by side: precision,
+    /// memory.
     ///
     /// # Errors
     /// What it lacks.
-    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error>;
+    fn check(&self, protocol: &Protocol, training: bool, jobs: usize) -> Result<(), Error>;
 
     /// The weights that a run begins with.
     ///

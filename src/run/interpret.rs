@@ -124,8 +124,12 @@ pub fn run(
     }
     observer.begin(runs.len(), todo.len());
     // Whatever can be known to fail fails here, before anything is written.
+    let asked = match options.jobs {
+        Jobs::Given(jobs) => jobs.clamp(1, todo.len().max(1)),
+        Jobs::Measured => 1,
+    };
     for (run, _, training) in &todo {
-        executor.check(&run.point.resolved.protocol, *training)?;
+        executor.check(&run.point.resolved.protocol, *training, asked)?;
     }
     let trainings = || todo.iter().filter(|(.., training)| *training);
     trainings().try_for_each(|(run, dir, _)| room::fits(run, dir))?;
@@ -148,7 +152,7 @@ pub fn run(
         todo.iter().filter(|(.., training)| *training).map(|(run, ..)| *run).collect();
     let lanes = Lanes::new(rayon::current_num_threads());
     let jobs = match options.jobs {
-        Jobs::Given(jobs) => jobs.clamp(1, todo.len().max(1)),
+        Jobs::Given(_) => asked,
         Jobs::Measured => match executor.jobs() {
             Some(jobs) => jobs.clamp(1, todo.len().max(1)),
             None => measure(&trainings, &lanes, options, executor, observer, &streams)?,

@@ -85,8 +85,9 @@ impl Executor for Several {
         self.devices[0].executor.device_class()
     }
 
-    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error> {
-        self.devices.iter().try_for_each(|device| device.executor.check(protocol, training))
+    fn check(&self, protocol: &Protocol, training: bool, jobs: usize) -> Result<(), Error> {
+        let jobs = jobs.div_ceil(self.devices.len());
+        self.devices.iter().try_for_each(|device| device.executor.check(protocol, training, jobs))
     }
 
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {

@@ -80,9 +80,12 @@ fn a_granule_that_memory_cannot_hold_is_refused_where_it_is_trained() {
     ]);
     let protocol = &plan.points[0].resolved.protocol;
     let cpu = xp::run::Cpu::new();
-    let error = cpu.check(protocol, true).unwrap_err().to_string();
+    let error = cpu.check(protocol, true, 1).unwrap_err().to_string();
+    assert!(error.starts_with("a run needs"), "{error}");
     assert!(error.contains("GiB of this machine's memory, of which"), "{error}");
-    cpu.check(protocol, false).unwrap();
+    cpu.check(protocol, false, 1).unwrap();
+    let error = cpu.check(protocol, false, 1 << 30).unwrap_err().to_string();
+    assert!(error.contains("side by side") && error.contains("--jobs"), "{error}");
 }
 
 #[test]

@@ -38,7 +38,7 @@ impl Executor for Mock {
         "mock".into()
     }
 
-    fn check(&self, _: &Protocol, _: bool) -> Result<(), Error> {
+    fn check(&self, _: &Protocol, _: bool, _: usize) -> Result<(), Error> {
         Ok(())
     }
 
@@ -82,8 +82,8 @@ impl Executor for Dying {
         self.mock.device_class()
     }
 
-    fn check(&self, protocol: &Protocol, training: bool) -> Result<(), Error> {
-        self.mock.check(protocol, training)
+    fn check(&self, protocol: &Protocol, training: bool, jobs: usize) -> Result<(), Error> {
+        self.mock.check(protocol, training, jobs)
     }
 
     fn initial(&self, job: &Job<'_>) -> Result<Vec<f32>, Error> {

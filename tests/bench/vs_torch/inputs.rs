@@ -74,7 +74,7 @@ impl Executor for Recorder {
         "none".into()
     }
 
-    fn check(&self, _: &Protocol, _: bool) -> Result<(), executor::Error> {
+    fn check(&self, _: &Protocol, _: bool, _: usize) -> Result<(), executor::Error> {
         Ok(())
     }
 
