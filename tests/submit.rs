@@ -205,6 +205,22 @@ fn a_dry_run_prints_the_script_and_writes_nothing() {
 }
 
 #[test]
+fn memory_that_is_not_asked_for_is_told() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    let told = |more: &[&str]| {
+        let output = lab.submit(&[&[&spec[..], "--slurm", "--dry-run"], more].concat());
+        assert_eq!(output.status.code(), Some(0), "{}", said(&output));
+        said(&output).contains("GiB of memory; without --mem")
+    };
+    let wide = ["--set", "schedule.batch_size=8192", "--set", "schedule.max_steps=1"];
+    let wide = [&wide[..], &["--set", "data.train.max_tokens=1M"]].concat();
+    assert!(!told(&[]));
+    assert!(told(&wide));
+    assert!(!told(&[&wide[..], &["--mem", "8G"]].concat()));
+}
+
+#[test]
 fn a_batch_script_passes_on_signals_and_codes_and_requeues_after_75() {
     let lab = Lab::new();
     let spec = lab.spec("tiny", &[]);

@@ -3,14 +3,19 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, counted, planned_spec};
+use super::common::{
+    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, counted, planned_spec,
+};
 use super::exit::{self, Exit};
 use crate::data::{Cache, SplitKind, cached};
-use crate::plan::{Plan, Task};
+use crate::plan::{Plan, Point, Task, estimate};
 use crate::run::now;
 use crate::submit::kubernetes::{self, CONFIG_MAP_BYTES, Job};
 use crate::submit::slurm::{self, Script};
 use crate::submit::{self};
+
+/// Memory that every cluster gives a task.
+const OFTEN_GIVEN: u64 = 1 << 30;
 
 /// Submit what is missing as a job array over a frozen list of runs.
 ///
@@ -123,6 +128,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         return answer(&format!("nothing to submit: all {done} runs are there\n"));
     }
     say_if_tokens_are_missing(&plan, args, global)?;
+    say_if_memory_is_not_asked_for(&plan, args, global);
     if gpus(args, &plan) > 1 {
         global.say("note: a task carries out one run, on one GPU: the others of a task are idle");
     }
@@ -148,6 +154,21 @@ fn say_if_tokens_are_missing(plan: &Plan, args: &Args, global: &Global) -> Resul
         }
     }
     Ok(())
+}
+
+/// Memory that a task of Slurm may not be given unasked: a cluster's default is often that of one processor.
+fn say_if_memory_is_not_asked_for(plan: &Plan, args: &Args, global: &Global) {
+    if !args.target.slurm || args.slurm.mem.is_some() || gpus(args, plan) > 0 {
+        return;
+    }
+    let peak = |point: &Point| estimate(&point.resolved, None, false).peak_memory_bytes;
+    let needed = plan.points.iter().map(peak).max().unwrap_or(0);
+    if needed > OFTEN_GIVEN {
+        global.say(format_args!(
+            "note: a run needs about {} of memory; without --mem a task has what the cluster gives unasked",
+            bytes(needed)
+        ));
+    }
 }
 
 /// The options of `xp run` and `xp report` that say which spec it is.
