@@ -9,7 +9,7 @@ pub fn available_memory() -> Option<u64> {
     available(Path::new("/"))
 }
 
-/// As [`available_memory`], with what can be swapped out: what needs more is killed.
+/// As [`available_memory`], with what can be swapped out and what ZFS gives back: what needs more is killed.
 #[must_use]
 pub fn obtainable_memory() -> Option<u64> {
     obtainable(Path::new("/"))
@@ -21,7 +21,22 @@ fn available(root: &Path) -> Option<u64> {
 }
 
 fn obtainable(root: &Path) -> Option<u64> {
-    Some(available(root)?.saturating_add(system(root, "SwapFree:").unwrap_or(0)))
+    let system_has = system(root, "MemAvailable:").map(|bytes| bytes.saturating_add(arc(root)));
+    let without_swap = system_has.into_iter().chain(groups(root)).min()?;
+    Some(without_swap.saturating_add(system(root, "SwapFree:").unwrap_or(0)))
+}
+
+/// What the cache of ZFS shrinks by when memory is wanted; Linux does not count it as available.
+fn arc(root: &Path) -> u64 {
+    let text = std::fs::read_to_string(root.join("proc/spl/kstat/zfs/arcstats"));
+    let text = text.unwrap_or_default();
+    // Name, type, value.
+    let value = |name: &str| {
+        let mut lines = text.lines().map(str::split_whitespace);
+        lines.find_map(|mut words| (words.next()? == name).then(|| words.nth(1)?.parse().ok())?)
+    };
+    let least: u64 = value("c_min").unwrap_or(0);
+    value("size").unwrap_or(0).saturating_sub(least)
 }
 
 /// A line of `/proc/meminfo`, in bytes.
@@ -106,6 +121,16 @@ mod tests {
         assert_eq!(obtainable(there.path()), Some(6000 << 10));
         assert_eq!(available(root(&[]).path()), None);
         assert_eq!(obtainable(root(&[]).path()), None);
+    }
+
+    #[test]
+    fn the_cache_of_zfs_is_obtainable_but_for_its_least_size() {
+        let stats =
+            "13 1 0x01 147 39984 1 2\nname type data\nhits 4 9\nc_min 4 1000\nsize 4 5000\n";
+        let arcstats = ("proc/spl/kstat/zfs/arcstats", stats);
+        let there = root(&[SYSTEM, arcstats]);
+        assert_eq!(available(there.path()), Some(5000 << 10));
+        assert_eq!(obtainable(there.path()), Some((6000 << 10) + 4000));
     }
 
     #[test]
