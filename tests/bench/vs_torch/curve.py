@@ -3,10 +3,12 @@
 
     cargo run --release --example inputs -- SPEC CONFIG SEED /tmp/inputs
     curve.py train /tmp/inputs results/EXPERIMENT/CONFIG/seed-SEED --out curve.json [--device cuda --compile]
+    curve.py beside curve.json results/EXPERIMENT/CONFIG/seed-SEED ELSEWHERE/EXPERIMENT/CONFIG/seed-SEED
     curve.py plot curve.json... --out curves.svg
 
 `train` needs torch and safetensors. The schedule is computed here again from its constants (PROTOCOL.md), the
-perplexities are of the evaluation's own chunks. `plot` needs nothing.
+perplexities are of the evaluation's own chunks. `beside` adds the log of a third training to a curve: xp again, in
+another precision or on another device, as far as it went. `beside` and `plot` need nothing.
 """
 import argparse, json, math, time
 from pathlib import Path
@@ -21,6 +23,10 @@ of.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
 of.add_argument("--compile", action="store_true")
 of.add_argument("--steps", type=int, help="only the first ones, of the whole schedule; then without perplexities")
 of.add_argument("--rows", type=int, help="rows of a batch at a time, their gradients added: what fits into memory")
+of = sub.add_parser("beside")
+of.add_argument("curve", type=Path)
+of.add_argument("run", type=Path)
+of.add_argument("other", type=Path)
 of = sub.add_parser("plot")
 of.add_argument("curves", type=Path, nargs="+")
 of.add_argument("--out", type=Path, required=True)
@@ -71,7 +77,10 @@ def train():
             share = compute(weights, part) * (rows / len(ids))
             share.backward()
             loss = loss + share.detach()
-        norms.append(torch.nn.utils.clip_grad_norm_(parameters, schedule["grad_clip"]))
+        # In f64: clip_grad_norm_ adds up a gradient's squares in f32, one after the other on a CPU, where the norm of
+        # the embedding's 25.7 million values comes out 1.4e-3 too small (pytorch issue 169237).
+        norms.append(torch.stack([p.grad.double().square().sum() for p in parameters]).sum().sqrt())
+        torch.nn.utils.clip_grads_with_norm_(parameters, schedule["grad_clip"], norms[-1].float())
         optimiser.step()
         losses.append(loss)
     losses, norms = [[float(x) for x in values] for values in (losses, norms)]
@@ -112,32 +121,66 @@ def train():
           f"mean of the last tenth" + (f"; perplexity of xp and PyTorch at {pairs}" if pairs else ""))
 
 
+def training_of(run):
+    """What a run was trained as, by the declaration of its experiment; precision by itself."""
+    points = json.loads((run.parents[1] / "lock.json").read_text())["declared"]["points"]
+    if len(points) != 1:
+        raise SystemExit(f"{run}: one of {len(points)} protocols of its experiment, which this does not tell apart")
+    config = next(c for c in points[0]["configs"] if c["name"] == run.parent.name)
+    training = points[0]["training"]
+    precision = training["schedule"].pop("precision")
+    return (training, config["vec_id"], run.name), precision
+
+
+def beside():
+    curve, run, other = json.loads(a.curve.read_text()), a.run.resolve(), a.other.resolve()
+    if (curve["config"], f'seed-{curve["seed"]}') != (run.parent.name, run.name):
+        raise SystemExit(f'{a.curve} is of {curve["config"]} seed {curve["seed"]}, not of {run}')
+    (training, precision), (theirs, other_precision) = training_of(run), training_of(other)
+    if training != theirs:
+        raise SystemExit(f"{run} and {other} were trained as more than their precision apart")
+    log = [json.loads(line) for line in (other / "train.jsonl").read_text().splitlines()][:curve["steps"]]
+    curve["beside"] = {
+        "precision": other_precision, "steps": len(log),
+        "device": json.loads((other / "provenance.json").read_text())["device_class"],
+        "loss": [line["loss"] for line in log], "grad_norm": [line["grad_norm"] for line in log],
+    }
+    a.curve.write_text(json.dumps(curve) + "\n")
+    for name in ("xp", "pytorch"):
+        differences = [abs(x - y) for x, y in zip(curve["beside"]["loss"], curve["loss"][name])]
+        norms = [abs(x / y - 1) for x, y in zip(curve["beside"]["grad_norm"], curve["grad_norm"][name])]
+        print(f"{other_precision} beside {name}: {len(log)} steps, loss differs by at most {max(differences):.1e}, "
+              f"the gradient's norm by {max(norms):.1e} of it")
+
+
 def plot():
-    """For each run a panel: both curves, and below them their difference."""
+    """For each run a panel: the curves, and below them how far xp's are from PyTorch's."""
     curves = [json.loads(path.read_text()) for path in a.curves]
     width, high, low, gap, between, left = 720, 200, 80, 72, 26, 76
     parts, y = [], 40
     for curve in curves:
         x = lambda i: left + (width - left - 20) * i / max(curve["steps"] - 1, 1)
-        both = curve["loss"]
-        difference = [p - q for p, q in zip(both["xp"], both["pytorch"])]
-        parts.append(f'<text x="{left}" y="{y - 12}"><tspan font-weight="bold">{curve["config"]}, seed {curve["seed"]}</tspan>: '
-                     f'xp in {curve["xp_precision"]} ({curve["xp_device"].split(",")[0]}), '
-                     f'PyTorch in {curve["precision"]} ({curve["device"]})</text>')
-        for values, top, height, name, colour in ((both["pytorch"], y, high, "PyTorch", "#c44e52"),
-                                                  (both["xp"], y, high, "xp", "#1f4e9c"),
-                                                  (difference, y + high + between, low, "xp − PyTorch", "#555")):
-            shared = both["xp"] + both["pytorch"] if height == high else values
-            floor, ceiling = min(shared), max(shared)
+        on = lambda device: device.split(",")[0]
+        lines = [(f'xp, {curve["xp_precision"]} ({on(curve["xp_device"])})', curve["loss"]["xp"], "#1f4e9c", "")]
+        if other := curve.get("beside"):
+            lines.append((f'xp, {other["precision"]} ({on(other["device"])})', other["loss"], "#3a8f4d", ""))
+        theirs = curve["loss"]["pytorch"]
+        differences = [(name, [p - q for p, q in zip(ours, theirs)], colour, "") for name, ours, colour, _ in lines]
+        lines.append((f'PyTorch, {curve["precision"]} ({on(curve["device"])})', theirs, "#c44e52", ' stroke-dasharray="5 3"'))
+        parts.append(f'<text x="{left}" y="{y - 12}" font-weight="bold">{curve["config"]}, seed {curve["seed"]}</text>')
+        for group, top, height in ((lines, y, high), (differences, y + high + between, low)):
+            values = [v for _, series, _, _ in group for v in series]
+            floor, ceiling = min(values), max(values)
             span = ceiling - floor or 1.0
-            points = " ".join(f"{x(i):.1f},{top + height - height * (v - floor) / span:.1f}" for i, v in enumerate(values))
-            dash = ' stroke-dasharray="5 3"' if name == "PyTorch" else ""
             parts.append(f'<rect x="{left}" y="{top}" width="{width - left - 20}" height="{height}" fill="none" stroke="#ccc"/>'
-                         f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"{dash}/>'
                          f'<text x="{left - 6}" y="{top + 10}" text-anchor="end">{ceiling:.3g}</text>'
                          f'<text x="{left - 6}" y="{top + height}" text-anchor="end">{floor:.3g}</text>')
-        for i, (name, colour) in enumerate((("xp", "#1f4e9c"), ("PyTorch (dashed)", "#c44e52"))):
-            parts.append(f'<text x="{width - 150}" y="{y + 20 + 16 * i}" fill="{colour}">{name}</text>')
+            for _, series, colour, dash in group:
+                points = " ".join(f"{x(i):.1f},{top + height - height * (v - floor) / span:.1f}" for i, v in enumerate(series))
+                parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="1.2"{dash}/>')
+        for i, (name, _, colour, dash) in enumerate(lines):
+            parts.append(f'<text x="{width - 30}" y="{y + 20 + 16 * i}" text-anchor="end" fill="{colour}">'
+                         f'{name}{" (dashed)" if dash else ""}</text>')
         parts.append(f'<text x="{left}" y="{y + high + between - 8}" fill="#555">training loss of xp less that of PyTorch, nats</text>'
                      f'<text x="{width - 20}" y="{y + high + between + low + 16}" text-anchor="end">step {curve["steps"]}</text>')
         y += high + between + low + gap
@@ -146,4 +189,4 @@ def plot():
                      + "".join(parts) + "</svg>\n")
 
 
-train() if a.what == "train" else plot()
+{"train": train, "beside": beside, "plot": plot}[a.what]()
