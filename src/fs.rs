@@ -174,6 +174,10 @@ pub fn free_space(folder: &Path) -> Option<u64> {
     #[cfg(unix)]
     {
         let space = rustix::fs::statvfs(existing(folder)).ok()?;
+        // Some file systems over a network say that they have no blocks at all.
+        if space.f_blocks == 0 {
+            return None;
+        }
         space.f_bavail.checked_mul(space.f_frsize)
     }
     #[cfg(not(unix))]

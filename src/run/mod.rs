@@ -107,8 +107,8 @@ pub enum Error {
     },
     /// A disk that cannot hold what a training ends with.
     #[error(
-        "`{}` ends with {:.1} MiB of weights, and that disk has {:.1} MiB left: free some, or put results \
-         elsewhere (--results DIR)", run.display(), mib(*needed), mib(*free)
+        "`{}` ends with {:.1} MiB of weights, and that disk has {:.1} MiB left: free some, or use a folder \
+         on another disk", run.display(), mib(*needed), mib(*free)
     )]
     Full {
         /// The run's folder.
