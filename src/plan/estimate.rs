@@ -39,18 +39,7 @@ pub fn estimate(point: &Resolved, tokens: Option<u64>, keep_weights: bool) -> Es
     // Stories are appended until max_tokens are held, so at least so many are there.
     let steps = tokens.or(protocol.data.train.max_tokens).map(|n| t.steps(n)).or(t.max_steps);
     let train_tokens = steps.map(|steps| t.tokens(steps));
-    let longest = protocol.eval.lengths.iter().copied().max().unwrap_or(0);
-    let micro_batch = usize::try_from(t.micro_batch_size).unwrap_or(usize::MAX);
-    let seq_len = usize::try_from(t.seq_len).unwrap_or(usize::MAX);
-    let longest = usize::try_from(longest).unwrap_or(usize::MAX);
-    // One table of cosines and sines is counted by the model; each further set has its own.
     let sets = point.configs.iter().map(|config| config.freq.used().count()).max().unwrap_or(1);
-    let tables = |length: usize| {
-        let values = (sets as u64 - 1).saturating_mul(m.head_dim as u64);
-        values.saturating_mul(length as u64).saturating_mul(4)
-    };
-    let training = model::training_memory(m, micro_batch, seq_len).saturating_add(tables(seq_len));
-    let evaluation = model::evaluation_memory(m, longest).saturating_add(tables(longest));
     let chunks = evaluated(protocol);
     Estimate {
         parameters,
@@ -64,10 +53,37 @@ pub fn estimate(point: &Resolved, tokens: Option<u64>, keep_weights: bool) -> Es
         eval_flops: chunks.map(|chunks| {
             chunks.iter().map(|&(l, n)| n as f64 * l as f64 * eval_flops_per_token(m, l)).sum()
         }),
-        peak_memory_bytes: training.max(evaluation),
-        disk_bytes: if keep_weights { weights::bytes(parameters) } else { 0 }
-            .saturating_add(1 << 20),
+        peak_memory_bytes: peak_memory(protocol, sets, true),
+        disk_bytes: disk_bytes(parameters, keep_weights),
     }
+}
+
+/// Bytes on disk that a finished run of so many parameters keeps.
+#[must_use]
+pub fn disk_bytes(parameters: u64, keep_weights: bool) -> u64 {
+    let weights = if keep_weights { weights::bytes(parameters) } else { 0 };
+    weights.saturating_add(1 << 20)
+}
+
+/// Largest memory of a run on the CPU, in bytes, as predicted: of its training or its longest evaluation, with
+/// so many frequency sets; of the evaluation alone where nothing is trained.
+#[must_use]
+pub fn peak_memory(protocol: &Protocol, sets: usize, training: bool) -> u64 {
+    let (m, t) = (&protocol.model, &protocol.train);
+    let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+    let seq_len = size(t.seq_len);
+    let longest = size(protocol.eval.lengths.iter().copied().max().unwrap_or(0));
+    // One table of cosines and sines is counted by the model; each further set has its own.
+    let tables = |length: usize| {
+        let values = (sets as u64 - 1).saturating_mul(m.head_dim as u64);
+        values.saturating_mul(length as u64).saturating_mul(4)
+    };
+    let evaluation = model::evaluation_memory(m, longest).saturating_add(tables(longest));
+    if !training {
+        return evaluation;
+    }
+    let trained = model::training_memory(m, size(t.micro_batch_size), seq_len);
+    trained.saturating_add(tables(seq_len)).max(evaluation)
 }
 
 /// Evaluation lengths, each with the chunks of it that are evaluated, under all transforms.

@@ -29,7 +29,7 @@ use crate::spec::types::Spec;
 
 pub use compare::{Origin, hold_fixed, origin, resolved_keys, resolved_toml};
 pub use coverage::{Chunks, Coverage, Missing, comparable};
-pub use estimate::{Estimate, estimate, flops_per_token};
+pub use estimate::{Estimate, disk_bytes, estimate, flops_per_token, peak_memory};
 pub use freqs::ResolvedConfig;
 pub use layers::LayerSets;
 pub use manifest::Task;

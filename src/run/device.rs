@@ -4,7 +4,7 @@ use super::executor::{Error, EvalSession, Executor, Job, Start, TrainSession, fi
 use super::memory::obtainable_memory;
 use crate::model::{self, Layout, Rope, Ropes, Transformer};
 use crate::ops::{self, Backend};
-use crate::plan::{LayerSets, Protocol};
+use crate::plan::{LayerSets, Protocol, peak_memory};
 use crate::train::checkpoint::Arena;
 use crate::train::{Precision, StepNumbers, Trainer};
 
@@ -170,17 +170,7 @@ impl Executor for Cpu {
                     .into(),
             ));
         }
-        let (model, train) = (&protocol.model, &protocol.train);
-        let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
-        let longest = protocol.eval.lengths.iter().copied().max().unwrap_or(0);
-        let evaluation = model::evaluation_memory(model, size(longest));
-        let needed = match training {
-            true => {
-                model::training_memory(model, size(train.micro_batch_size), size(train.seq_len))
-            }
-            false => 0,
-        };
-        let needed = needed.max(evaluation);
+        let needed = peak_memory(protocol, 1, training);
         // A prediction may be a few percent too high, and is not to refuse what would just fit.
         let needed = needed - needed / 20;
         match obtainable_memory() {

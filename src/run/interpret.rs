@@ -128,8 +128,13 @@ pub fn run(
         Jobs::Given(jobs) => jobs.clamp(1, todo.len().max(1)),
         Jobs::Measured => 1,
     };
-    for (run, _, training) in &todo {
-        executor.check(&run.point.resolved.protocol, *training, asked)?;
+    for point in &plan.points {
+        let mut of_point =
+            todo.iter().filter(|(run, ..)| std::ptr::eq(run.point, point)).peekable();
+        if of_point.peek().is_some() {
+            let training = of_point.any(|(.., training)| *training);
+            executor.check(&point.resolved.protocol, training, asked)?;
+        }
     }
     let trainings = || todo.iter().filter(|(.., training)| *training);
     trainings().try_for_each(|(run, dir, _)| room::fits(run, dir))?;

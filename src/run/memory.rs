@@ -16,14 +16,17 @@ pub fn obtainable_memory() -> Option<u64> {
 }
 
 fn available(root: &Path) -> Option<u64> {
-    let system = system(root, "MemAvailable:");
-    system.into_iter().chain(groups(root)).min()
+    within_groups(root, system(root, "MemAvailable:"))
 }
 
 fn obtainable(root: &Path) -> Option<u64> {
-    let system_has = system(root, "MemAvailable:").map(|bytes| bytes.saturating_add(arc(root)));
-    let without_swap = system_has.into_iter().chain(groups(root)).min()?;
-    Some(without_swap.saturating_add(system(root, "SwapFree:").unwrap_or(0)))
+    let of_system = system(root, "MemAvailable:").map(|bytes| bytes.saturating_add(arc(root)));
+    let swap = system(root, "SwapFree:").unwrap_or(0);
+    Some(within_groups(root, of_system)?.saturating_add(swap))
+}
+
+fn within_groups(root: &Path, of_system: Option<u64>) -> Option<u64> {
+    of_system.into_iter().chain(groups(root)).min()
 }
 
 /// What the cache of ZFS shrinks by when memory is wanted; Linux does not count it as available.

@@ -2,7 +2,7 @@
 
 use super::Error;
 use crate::fs;
-use crate::plan::{Run, estimate};
+use crate::plan::{Run, disk_bytes};
 use crate::results::RunDir;
 use crate::train::{checkpoint, weights};
 
@@ -32,10 +32,10 @@ impl Room {
             if room.runs == 0 {
                 room.free = fs::free_space(dir.path())?;
             }
-            let cost = estimate(&run.point.resolved, None, keep_weights);
+            let parameters = run.point.resolved.protocol.model.num_parameters();
             room.runs += 1;
-            room.kept = room.kept.saturating_add(cost.disk_bytes);
-            room.checkpoints = room.checkpoints.max(checkpoint::most_bytes(cost.parameters));
+            room.kept = room.kept.saturating_add(disk_bytes(parameters, keep_weights));
+            room.checkpoints = room.checkpoints.max(checkpoint::most_bytes(parameters));
         }
         (room.runs > 0).then_some(room)
     }

@@ -78,7 +78,7 @@ def train():
             share.backward()
             loss = loss + share.detach()
         # In f64: clip_grad_norm_ adds up a gradient's squares in f32, one after the other on a CPU, where the norm of
-        # the embedding's 25.7 million values comes out 1.4e-3 too small (pytorch issue 169237).
+        # as many normal values as the embedding has (25.7 million) comes out 1.4e-3 too small (pytorch issue 169237).
         norms.append(torch.stack([p.grad.double().square().sum() for p in parameters]).sum().sqrt())
         torch.nn.utils.clip_grads_with_norm_(parameters, schedule["grad_clip"], norms[-1].float())
         optimiser.step()
