@@ -37,6 +37,18 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(Error::at("read", path))
 }
 
+/// Reads a whole file of at most `limit` bytes; `None` if it is longer. A pipe or a device, whose size nobody
+/// knows beforehand, is read no further either.
+///
+/// # Errors
+/// If the file cannot be read.
+pub fn read_at_most(path: &Path, limit: u64) -> Result<Option<Vec<u8>>> {
+    let file = File::open(path).map_err(Error::at("read", path))?;
+    let mut bytes = Vec::new();
+    file.take(limit + 1).read_to_end(&mut bytes).map_err(Error::at("read", path))?;
+    Ok((bytes.len() as u64 <= limit).then_some(bytes))
+}
+
 /// Reads a whole UTF-8 file.
 ///
 /// # Errors

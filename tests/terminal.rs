@@ -109,6 +109,13 @@ fn common_mistakes_are_told_with_what_would_be_right() {
         assert!(told_now.contains(told), "{args:?}: {told_now}");
         assert!(stdout(&output).is_empty(), "{args:?}");
     }
+    #[cfg(unix)]
+    {
+        std::os::unix::fs::symlink("nowhere.toml", at("link.toml")).expect("writable");
+        let output = xp(temp.path(), &["check", "link.toml"]);
+        assert_eq!(code(&output), 2);
+        assert!(stderr(&output).contains("`link.toml` is a link to a file that is not there"));
+    }
 }
 
 #[test]

@@ -51,6 +51,8 @@ pub fn refuse_other_than_spec(path: &Path) -> Result<(), Exit> {
             let specs = listed(&specs_in(path));
             format!("`{shown}` is a folder; name a spec{specs}")
         }
+    } else if path.is_symlink() && !path.exists() {
+        format!("`{shown}` is a link to a file that is not there")
     } else if !path.exists() {
         let folder = path.parent().filter(|parent| !parent.as_os_str().is_empty());
         let folder = folder.unwrap_or(Path::new("."));

@@ -99,7 +99,7 @@ fn parse_file(path: &Path, from: Option<&Node>) -> Result<Node, Error> {
         })
     };
     let shown = path.display();
-    let file_size = match std::fs::metadata(path) {
+    match std::fs::metadata(path) {
         Ok(meta) if meta.is_dir() => {
             return Err(refuse(
                 "spec::not-a-file",
@@ -107,7 +107,7 @@ fn parse_file(path: &Path, from: Option<&Node>) -> Result<Node, Error> {
                 "name a spec file (.toml)",
             ));
         }
-        Ok(meta) => meta.len(),
+        Ok(_) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
             return Err(refuse(
                 "spec::file-not-found",
@@ -116,15 +116,14 @@ fn parse_file(path: &Path, from: Option<&Node>) -> Result<Node, Error> {
             ));
         }
         Err(e) => return Err(Error::File(fs::Error::at("read", path)(e))),
-    };
-    if file_size > MAX_BYTES {
+    }
+    let Some(bytes) = fs::read_at_most(path, MAX_BYTES).map_err(Error::File)? else {
         return Err(refuse(
             "spec::too-large",
-            format!("`{shown}` has {file_size} bytes; a spec has at most {MAX_BYTES}"),
+            format!("`{shown}` is longer than the {MAX_BYTES} bytes that a spec has at most"),
             "is this the right file?",
         ));
-    }
-    let bytes = fs::read(path).map_err(Error::File)?;
+    };
     let text = String::from_utf8(bytes).map_err(|e| {
         let at = e.utf8_error().valid_up_to();
         let line = String::from_utf8_lossy(&e.as_bytes()[..at]).lines().count().max(1);
@@ -226,5 +225,9 @@ mod tests {
         assert_eq!(codes(load(&dir.path().join("l.toml"), &[])), ["spec::not-utf8"]);
         let big = write(dir.path(), "big.toml", &"#".repeat(1 << 21));
         assert_eq!(codes(load(&big, &[])), ["spec::too-large"]);
+        if cfg!(unix) {
+            // It has no size, and no end.
+            assert_eq!(codes(load(Path::new("/dev/zero"), &[])), ["spec::too-large"]);
+        }
     }
 }

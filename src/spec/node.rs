@@ -375,7 +375,7 @@ fn convert(value: &DeValue<'_>, place: &Place, text: &str) -> Node {
         }
         DeValue::Integer(i) => match i64::from_str_radix(i.as_str(), i.radix()) {
             Ok(i) => Value::Integer(i),
-            // Too large for i64: as a float it fails every range check with a clear message.
+            // Too large for i64: as a float it is refused with a clear message.
             Err(_) => Value::Float(i.as_str().parse().unwrap_or(f64::INFINITY)),
         },
         DeValue::Float(f) => Value::Float(f.as_str().parse().unwrap_or(f64::NAN)),

@@ -55,7 +55,7 @@ pub struct Experiment {
     /// What it is about.
     pub description: Option<String>,
     /// Each config is trained once with every seed.
-    #[schemars(length(min = 1), inner(range(min = 0)), extend("uniqueItems" = true))]
+    #[schemars(length(min = 1), inner(range(min = 0, max = i64::MAX)), extend("uniqueItems" = true))]
     pub seeds: Option<Vec<u64>>,
     /// Carry every (config, seed) out so many times, to see that the code repeats itself, or how far
     /// a re-run moves where it does not. Only the first counts. Default: 1.
@@ -323,7 +323,7 @@ pub struct Win {
     #[schemars(range(min = 0, max = 100))]
     pub min_gain: Option<f64>,
     /// Seeds on which configs were chosen: in no mean and no claim. Default: none.
-    #[schemars(inner(range(min = 0)), extend("uniqueItems" = true))]
+    #[schemars(inner(range(min = 0, max = i64::MAX)), extend("uniqueItems" = true))]
     pub tuning_seeds: Option<Vec<u64>>,
     /// Numbers of seeds at which the results are looked at, ascending, each at its share of the level.
     /// Seeds may then be added from one look to the next without losing the claim.

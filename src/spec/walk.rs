@@ -16,6 +16,9 @@ pub enum Templates {
     Rendered,
 }
 
+/// Whole numbers below this are what was written, also where they came as a float or in quotes.
+const EXACT: f64 = (1u64 << 53) as f64;
+
 /// What other programs call a key of ours: only for "did you mean".
 const ALIASES: [(&str, &str); 19] = [
     ("batch", "batch_size"),
@@ -198,10 +201,21 @@ impl<'a> Walker<'a> {
         }
         if !self.in_range(node, x, schema, path) {
             Json::Null
-        } else if integer && x.abs() < 9.0e18 {
+        } else if !integer {
+            Number::from_f64(x).map_or(Json::Null, Json::Number)
+        } else if x.abs() < EXACT {
             Json::Number((x as i64).into())
         } else {
-            Number::from_f64(x).map_or(Json::Null, Json::Number)
+            let problem = format!("is too large to be read exactly: {x}");
+            self.found.push(
+                Diagnostic::error("spec::out-of-range", format!("{} {problem}", path.name()))
+                    .at(node.place.clone(), "as it stands, it would be rounded")
+                    .help(format!(
+                        "whole numbers go to {}, without quotes, point and exponent",
+                        i64::MAX
+                    )),
+            );
+            Json::Null
         }
     }
 
@@ -381,6 +395,19 @@ mod tests {
             ("[model]\nlayers = \"two\"", "2:10", "spec::wrong-type", "whole number"),
             ("[model]\nlayers = 2.5", "2:10", "spec::wrong-type", "2.5"),
             ("[schedule]\nbatch_size = -8", "2:14", "spec::out-of-range", "at least 1"),
+            // Beyond i64, and what an f64 would round: another seed than the one that was written.
+            (
+                "[experiment]\nseeds = [9223372036854775808]",
+                "2:10",
+                "spec::out-of-range",
+                "exactly",
+            ),
+            (
+                "[experiment]\nseeds = [\"9007199254740993\"]",
+                "2:10",
+                "spec::out-of-range",
+                "exactly",
+            ),
             ("[schedule]\nlr = nan", "2:6", "spec::out-of-range", "finite"),
             ("[schedule]\ngrad_clip = 0", "2:13", "spec::out-of-range", "above 0"),
             ("[model]\nhead_dim = 15", "2:12", "spec::out-of-range", "multiple of 2"),
