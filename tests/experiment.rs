@@ -5,7 +5,7 @@ mod lab;
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -310,35 +310,81 @@ fn a_killed_run_resumes_to_the_same_bytes() {
     assert!(!lab.path("killed/tiny/geo/seed-1/checkpoint").exists());
 }
 
+/// A run of 500 steps.
+fn long_spec(lab: &Lab) -> String {
+    let edits = [
+        ("seeds = [1, 2]", "seeds = [1]"),
+        ("max_steps = 30", "max_steps = 500"),
+        ("max_tokens = 40000", "max_tokens = 300000"),
+    ];
+    lab.spec("long", &edits)
+}
+
+/// Waits for the first steps of a run, or for its end.
+fn first_steps(child: &mut Child, log: &Path) {
+    while child.try_wait().unwrap().is_none() && !std::fs::read(log).is_ok_and(|b| b.len() > 500) {
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+}
+
+#[cfg(unix)]
+fn send(signal: &str, child: &Child) {
+    Command::new("kill").args([signal, &child.id().to_string()]).status().expect("kill runs");
+}
+
 #[cfg(unix)]
 #[test]
 fn a_signal_checkpoints_and_exits_75() {
     let lab = Lab::new();
-    let spec = lab.spec(
-        "big",
-        &[
-            ("seeds = [1, 2]", "seeds = [1]"),
-            ("max_steps = 30", "max_steps = 500"),
-            ("max_tokens = 40000", "max_tokens = 300000"),
-        ],
-    );
-    let mut child = lab
-        .command(&["run", &spec, "--results", "r"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("xp runs");
-    let log = lab.path("r/tiny/geo/seed-1/train.jsonl");
-    while child.try_wait().unwrap().is_none() && !std::fs::read(&log).is_ok_and(|b| b.len() > 500) {
-        std::thread::sleep(std::time::Duration::from_millis(1));
+    let spec = long_spec(&lab);
+    for signal in ["-TERM", "-HUP"] {
+        let results = format!("r{signal}");
+        let mut command = lab.command(&["run", &spec, "--results", &results]);
+        let mut child =
+            command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("xp runs");
+        first_steps(&mut child, &lab.path(&format!("{results}/tiny/geo/seed-1/train.jsonl")));
+        send(signal, &child);
+        assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
+        assert_eq!(lab.states(&spec, &results)[0], "resume");
     }
-    let pid = child.id().to_string();
-    Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs");
-    assert_eq!(child.wait().unwrap().code(), Some(75));
-    assert_eq!(lab.states(&spec, "r")[0], "resume");
-    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    assert_eq!(code(&lab.run(&spec, "r-TERM", &[])), 0);
     assert_eq!(code(&lab.run(&spec, "whole", &[])), 0);
-    assert_eq!(digest(&lab.path("r")), digest(&lab.path("whole")));
+    assert_eq!(digest(&lab.path("r-TERM")), digest(&lab.path("whole")));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn under_nohup_a_run_neither_waits_for_its_terminal_nor_ends_with_it() {
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use std::io::Write as _;
+    use std::os::unix::fs::OpenOptionsExt as _;
+
+    let lab = Lab::new();
+    let spec = long_spec(&lab);
+    let flags = OpenptFlags::RDWR | OpenptFlags::NOCTTY | OpenptFlags::CLOEXEC;
+    let terminal = openpt(flags).expect("a pseudo-terminal");
+    grantpt(&terminal).and_then(|()| unlockpt(&terminal)).expect("a pseudo-terminal");
+    let name = ptsname(&terminal, Vec::new()).expect("a name").into_string().expect("a path");
+    // Nobody reads it, and it holds all that it can.
+    let mut full = std::fs::File::options();
+    let mut full = full.write(true).custom_flags(libc::O_NONBLOCK).open(&name).expect("a terminal");
+    while full.write(b"...").is_ok() {}
+    // What nohup does, but for the redirection: progress is drawn on the terminal.
+    let ignoring = ["-c", "trap '' HUP; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_xp")];
+    let mut command = lab.command_of("sh", &ignoring);
+    command.args(["run", &spec, "--results", "r"]).stdout(Stdio::null());
+    command.stderr(std::fs::File::options().write(true).open(&name).expect("a terminal"));
+    let mut child = command.spawn().expect("sh runs");
+    drop((command, full)); // they hold the terminal open
+    first_steps(&mut child, &lab.path("r/tiny/geo/seed-1/train.jsonl"));
+    send("-HUP", &child);
+    let done = || lab.path("r/tiny/mix_a0.2/seed-1/run.json").exists();
+    while child.try_wait().unwrap().is_none() && !done() {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+    }
+    drop(terminal);
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    assert_eq!(lab.states(&spec, "r"), ["done", "done"]);
 }
 
 #[test]

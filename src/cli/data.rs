@@ -9,7 +9,7 @@ use super::common::{
 };
 use super::exit::{self, Exit};
 use super::progress::{Console, overlap_words};
-use super::run::stop_on_signals;
+use super::signals::stop_on_signals;
 use crate::data::{self, Cache, Moved, Overlap, SplitKind, TokenStream};
 use crate::plan::Plan;
 use crate::results::store;

@@ -22,7 +22,9 @@ mod run;
 mod schema;
 mod screen;
 mod show;
+mod signals;
 mod submit;
+mod terminal;
 mod verify;
 mod version;
 

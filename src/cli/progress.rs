@@ -1,6 +1,6 @@
 //! Progress of `xp run` on stderr: a bar on a terminal, a plain line every 30 s otherwise.
 
-use std::io::{IsTerminal, Write};
+use std::io::Write;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::common::{counted, duration, room_words, thousands};
+use super::terminal::Terminal;
 use crate::data::{Overlap, Progress, SplitKind};
 use crate::plan::Run;
 use crate::results::{Record, Step};
@@ -22,6 +23,8 @@ pub struct Console {
     quiet: bool,
     /// On a terminal: one bar for each run at work.
     bars: Option<MultiProgress>,
+    /// What the bars are drawn on.
+    terminal: Option<Terminal>,
     /// The bar of what comes before the runs.
     preparing: Mutex<Option<ProgressBar>>,
     last_plain: Mutex<Instant>,
@@ -32,11 +35,12 @@ pub struct Console {
 impl Console {
     /// A console on stderr; `stop` is set by a signal.
     pub fn new(quiet: bool, stop: Arc<AtomicBool>) -> Self {
-        let terminal = std::io::stderr().is_terminal() && !quiet;
-        let bars = terminal
-            .then(|| MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)));
+        let terminal = if quiet { None } else { Terminal::of_stderr() };
+        let target =
+            |on: &Terminal| ProgressDrawTarget::term_like_with_hz(Box::new(on.clone()), 10);
+        let bars = terminal.as_ref().map(|on| MultiProgress::with_draw_target(target(on)));
         let last_plain = Mutex::new(Instant::now());
-        Self { quiet, bars, preparing: Mutex::default(), last_plain, stop }
+        Self { quiet, bars, terminal, preparing: Mutex::default(), last_plain, stop }
     }
 
     fn say(&self, line: &str) {
@@ -47,14 +51,12 @@ impl Console {
 
     /// Says what went wrong, quiet or not.
     fn complain(&self, line: &str) {
-        let write = || {
-            let _ = writeln!(std::io::stderr(), "{line}");
-        };
-        match &self.bars {
+        // Neither may fail: the terminal can be gone, and the runs go on.
+        let _ = match &self.bars {
             // Lines that stay go above the bars.
-            Some(bars) => bars.suspend(write),
-            None => write(),
-        }
+            Some(bars) => bars.println(line),
+            None => writeln!(std::io::stderr(), "{line}"),
+        };
         *self.last_plain.lock().expect("no panic while it is held") = Instant::now();
     }
 
@@ -92,10 +94,18 @@ impl Console {
         }
     }
 
-    /// Takes the bars away.
-    pub fn finish(&self) {
+    /// Takes away the bar of what came before the runs.
+    fn prepared(&self) {
         if let Some(bar) = self.preparing.lock().expect("no panic while it is held").take() {
             bar.finish_and_clear();
+        }
+    }
+
+    /// Takes the bars away; all that was said is then on the terminal.
+    pub fn finish(&self) {
+        self.prepared();
+        if let Some(terminal) = &self.terminal {
+            terminal.finish();
         }
     }
 }
@@ -167,7 +177,7 @@ impl Observer for Console {
     }
 
     fn side_by_side(&self, jobs: usize, speeds: &[Speed]) {
-        self.finish();
+        self.prepared();
         let Some(chosen) = speeds.iter().find(|speed| speed.jobs == jobs) else { return };
         let others = speeds.iter().filter(|speed| speed.jobs != jobs);
         let others = others.fold(String::new(), |told, speed| {
@@ -187,7 +197,7 @@ impl Observer for Console {
         of: usize,
         inspection: &Inspection,
     ) -> Box<dyn RunObserver + 'a> {
-        self.finish();
+        self.prepared();
         let line = RunLine {
             console: self,
             bar: self.bar(),

@@ -1,12 +1,13 @@
 //! `xp run`.
 
+use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use super::common::{Global, ResultsArgs, SpecArgs, answer, planned_spec};
 use super::exit::{self, Exit};
 use super::progress::Console;
+use super::signals::stop_on_signals;
 use crate::data::Cache;
 use crate::plan::{Plan, Task};
 use crate::run::state::{Index, inspect};
@@ -172,7 +173,7 @@ fn opened(name: &str) -> Result<Opened, Exit> {
 pub(super) fn open_device(name: &str) -> Result<Box<dyn Executor + Send>, Exit> {
     let Opened { executor, note } = opened(name)?;
     if let Some(note) = note {
-        eprintln!("note: {note}");
+        let _ = writeln!(std::io::stderr(), "note: {note}");
     }
     Ok(executor)
 }
@@ -187,18 +188,6 @@ fn open(args: &Args) -> Result<Box<dyn Executor + Send>, Exit> {
     let devices = names.iter().map(device).collect::<Result<_, _>>()?;
     let several = Several::new(devices);
     Ok(Box::new(several.map_err(|error| Exit::new(exit::ENVIRONMENT, error))?))
-}
-
-/// The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 asks for a checkpoint; the second ends at once.
-pub(super) fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
-    use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-    let stop = Arc::new(AtomicBool::new(false));
-    for signal in [SIGINT, SIGTERM, SIGHUP, SIGUSR1] {
-        // In this order: the shutdown looks at the flag before the first signal sets it.
-        signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        signal_hook::flag::register(signal, Arc::clone(&stop))?;
-    }
-    Ok(stop)
 }
 
 fn dry_run(plan: &Plan, options: &Options<'_>) -> Result<(), Exit> {

@@ -141,15 +141,11 @@ impl Screen {
     }
 }
 
-/// Rows and columns of the terminal, as `stty` has them.
+/// Rows and columns of the terminal.
 fn size() -> Option<(usize, usize)> {
-    let terminal = std::fs::File::open("/dev/tty").ok()?;
-    let output = std::process::Command::new("stty").arg("size").stdin(terminal).output().ok()?;
-    let text = String::from_utf8(output.stdout).ok()?;
-    let mut numbers = text.split_whitespace().map(|word| word.parse::<usize>().ok());
+    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
     // A terminal that does not know says 0.
-    let mut next = || numbers.next().flatten().filter(|number| *number > 0);
-    Some((next()?, next()?))
+    (size.ws_row > 0 && size.ws_col > 0).then(|| (size.ws_row.into(), size.ws_col.into()))
 }
 
 /// A name in at most `most` characters: its beginning and its end, which tell it from others.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use super::common::{Global, SpecArgs, answer, answer_json, planned_spec};
 use super::exit::{self, Exit};
 use super::progress::Console;
-use super::run::{build_pool, open_device, stop_on_signals};
+use super::run::{build_pool, open_device};
+use super::signals::stop_on_signals;
 use crate::data::Cache;
 use crate::run::verify::{self, Again, Finding, Rerun, Subject};
 

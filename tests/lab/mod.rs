@@ -31,7 +31,12 @@ impl Lab {
     }
 
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_xp"));
+        self.command_of(env!("CARGO_BIN_EXE_xp"), args)
+    }
+
+    /// A program in the folder, with what `xp` is to have in its environment.
+    pub fn command_of(&self, program: &str, args: &[&str]) -> Command {
+        let mut command = Command::new(program);
         command.args(args).env("XP_CACHE", self.path("cache")).env("COLUMNS", "80");
         command.current_dir(self.dir.path()).env("TMPDIR", self.dir.path());
         command
