@@ -337,19 +337,51 @@ fn send(signal: &str, child: &Child) {
 fn a_signal_checkpoints_and_exits_75() {
     let lab = Lab::new();
     let spec = long_spec(&lab);
-    for signal in ["-TERM", "-HUP"] {
+    // `timeout` sends twice; so do, of a terminal that is closed, its shell and the system.
+    for (signal, times) in [("-TERM", 2), ("-HUP", 2), ("-INT", 1)] {
         let results = format!("r{signal}");
         let mut command = lab.command(&["run", &spec, "--results", &results]);
         let mut child =
             command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("xp runs");
         first_steps(&mut child, &lab.path(&format!("{results}/tiny/geo/seed-1/train.jsonl")));
-        send(signal, &child);
+        for _ in 0..times {
+            send(signal, &child);
+        }
         assert_eq!(child.wait().unwrap().code(), Some(75), "{signal}");
         assert_eq!(lab.states(&spec, &results)[0], "resume");
     }
     assert_eq!(code(&lab.run(&spec, "r-TERM", &[])), 0);
     assert_eq!(code(&lab.run(&spec, "whole", &[])), 0);
     assert_eq!(digest(&lab.path("r-TERM")), digest(&lab.path("whole")));
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_at_once() {
+    let lab = Lab::new();
+    // A step of many seconds: a checkpoint comes after it.
+    let spec = lab.spec(
+        "slow",
+        &[
+            ("layers = 2", "layers = 100"),
+            ("hidden_size = 32", "hidden_size = 512"),
+            ("head_dim = 16\n", ""),
+        ],
+    );
+    let mut child = lab
+        .command(&["run", &spec, "--jobs", "1"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("xp runs");
+    let begun = lab.path("results/tiny/geo/seed-1/provenance.json");
+    while child.try_wait().unwrap().is_none() && !begun.exists() {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    send("-INT", &child);
+    std::thread::sleep(std::time::Duration::from_millis(600)); // one Ctrl-C may come twice
+    send("-INT", &child);
+    assert_eq!(child.wait().unwrap().code(), Some(130));
 }
 
 #[cfg(target_os = "linux")]

@@ -12,6 +12,8 @@ pub const ENVIRONMENT: u8 = 3;
 pub const INTEGRITY: u8 = 4;
 /// Checkpointed on a signal: run again.
 pub const INTERRUPTED: u8 = 75;
+/// Ended by a second signal, without a checkpoint; as shells have it for Ctrl-C.
+pub const AT_ONCE: u8 = 130;
 
 /// What ends a command early: the code, and a message for stderr (empty if it was said already).
 #[derive(Debug)]

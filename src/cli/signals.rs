@@ -2,22 +2,39 @@
 #![expect(unsafe_code, reason = "what a signal does now is only asked of the system by pointer")]
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
-use signal_hook::flag;
+use signal_hook::iterator::Signals;
+use signal_hook::low_level;
 
-/// The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 asks for a checkpoint; the second ends at once.
+use super::exit;
+
+/// Signals that come within this time are one: `timeout` sends its own to the process and to its group.
+const ONE: Duration = Duration::from_millis(500);
+
+/// The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 asks for a checkpoint; a further SIGINT or SIGTERM ends at
+/// once.
 ///
-/// SIGHUP is left ignored where it was so from the start: `nohup xp run` is to outlive its terminal.
+/// A further SIGHUP does not: of a terminal that is closed, the shell tells and the system too. It is
+/// left ignored where it was so from the start: `nohup xp run` is to outlive its terminal.
 pub(super) fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-    for signal in [SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hang_up) {
-        // In this order: the shutdown looks at the flag before the first signal sets it.
-        flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))?;
-        flag::register(signal, Arc::clone(&stop))?;
-    }
+    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hang_up))?;
+    let asked = Arc::clone(&stop);
+    let answer = move || {
+        let mut first = None;
+        for signal in signals.forever() {
+            asked.store(true, Ordering::Relaxed);
+            let since = first.get_or_insert_with(Instant::now).elapsed();
+            if matches!(signal, SIGINT | SIGTERM) && since >= ONE {
+                low_level::exit(exit::AT_ONCE.into());
+            }
+        }
+    };
+    std::thread::Builder::new().name("signals".into()).spawn(answer)?;
     Ok(stop)
 }
 
