@@ -359,15 +359,15 @@ fn a_signal_checkpoints_and_exits_75() {
 #[test]
 fn a_second_signal_ends_at_once() {
     let lab = Lab::new();
-    // A step of many seconds: a checkpoint comes after it.
-    let spec = lab.spec(
-        "slow",
-        &[
-            ("layers = 2", "layers = 100"),
-            ("hidden_size = 32", "hidden_size = 512"),
-            ("head_dim = 16\n", ""),
-        ],
-    );
+    // A step of many seconds, on any machine: a checkpoint comes after it.
+    let edits = [
+        ("layers = 2", "layers = 100"),
+        ("hidden_size = 32", "hidden_size = 512"),
+        ("head_dim = 16\n", ""),
+        ("batch_size = 8", "batch_size = 256\nmicro_batch_size = 8"),
+        ("max_steps = 30", "max_steps = 2"),
+    ];
+    let spec = lab.spec("slow", &edits);
     let mut child = lab
         .command(&["run", &spec, "--jobs", "1"])
         .stdout(Stdio::null())
@@ -419,13 +419,54 @@ fn under_nohup_a_run_neither_waits_for_its_terminal_nor_ends_with_it() {
     assert_eq!(lab.states(&spec, "r"), ["done", "done"]);
 }
 
+/// A schedule that no training survives.
+const DIVERGES: &str = "lr = 1e6\ngrad_clip = 1e30\nweight_decay = 1000\nwarmup_frac = 0";
+
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_does_not_change_what_the_exit_code_says() {
+    let lab = Lab::new();
+    let spec = lab.spec("hot", &[("lr = 3e-3", DIVERGES)]);
+    // Nobody reads from the beginning on.
+    let unread = |args: &[&str]| {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        drop(reader);
+        let mut command = lab.command(args);
+        command.stdout(writer).stderr(Stdio::null()).status().expect("xp runs").code()
+    };
+    assert_eq!(unread(&["run", &spec]), Some(1));
+    assert_eq!(unread(&["report", &spec]), Some(0));
+    assert_eq!(unread(&["report", &spec, "--require", "win:mix_a0.2"]), Some(3));
+    assert_eq!(unread(&["show", &spec, "--watch"]), Some(0));
+    assert!(lab.path("results/tiny/report/report.md").exists());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_report_of_results_that_cannot_be_written_to_is_printed_and_can_be_written_elsewhere() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[("max_steps = 30", "max_steps = 2")]);
+    assert_eq!(code(&lab.run(&spec, "r", &[])), 0);
+    std::fs::remove_dir_all(lab.path("r/tiny/report")).unwrap();
+    // Where a folder should be: also for root, who may write everywhere.
+    std::fs::write(lab.path("r/tiny/report"), "").unwrap();
+    let report = lab.xp(&["report", "r/tiny"]);
+    assert_eq!(code(&report), 3);
+    let table = String::from_utf8_lossy(&report.stdout);
+    assert!(table.contains("baseline"), "{table}");
+    assert!(stderr(&report).contains("--output DIR"), "{}", stderr(&report));
+    let elsewhere = lab.xp(&["report", "r/tiny", "--output", "here", "--format", "md,csv"]);
+    assert_eq!(code(&elsewhere), 0, "{}", stderr(&elsewhere));
+    for file in ["report.md", "runs.csv", "summary.csv", "table.csv"] {
+        assert!(lab.path("here").join(file).exists(), "{file}");
+    }
+    assert!(!lab.path("here/report.html").exists());
+}
+
 #[test]
 fn a_diverged_run_says_so_and_counts_as_missing() {
     let lab = Lab::new();
-    let spec = lab.spec(
-        "hot",
-        &[("lr = 3e-3", "lr = 1e6\ngrad_clip = 1e30\nweight_decay = 1000\nwarmup_frac = 0")],
-    );
+    let spec = lab.spec("hot", &[("lr = 3e-3", DIVERGES)]);
     let output = lab.run(&spec, "r", &["--quiet"]);
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     assert!(stderr(&output).contains("geo seed 1: diverged at step"), "{}", stderr(&output));

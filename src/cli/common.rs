@@ -178,14 +178,26 @@ pub fn planned_spec(path: &Path, args: &SpecArgs, global: &Global) -> Result<Pla
     Ok(Plan::new(checked, &mut ContentHashes::default())?)
 }
 
-/// Writes the answer of a command to stdout.
+/// Writes the answer of a command to stdout. A reader that closes the pipe (`xp report | head`) has what it
+/// wanted: the command goes on, and its exit code says what it would have said.
 ///
 /// # Errors
-/// A closed pipe ends the command quietly.
+/// An output that cannot be written.
 pub fn answer(text: &str) -> Result<(), Exit> {
+    match print(text) {
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        written => Ok(written?),
+    }
+}
+
+/// Writes to stdout.
+///
+/// # Errors
+/// An output that cannot be written, a closed pipe included: as an [`Exit`], that ends the command quietly.
+pub fn print(text: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     stdout.write_all(text.as_bytes())?;
-    Ok(stdout.flush()?)
+    stdout.flush()
 }
 
 /// Writes a JSON answer.

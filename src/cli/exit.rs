@@ -81,7 +81,7 @@ impl From<crate::results::store::Error> for Exit {
 
 impl From<std::io::Error> for Exit {
     fn from(error: std::io::Error) -> Self {
-        // A reader that closes the pipe (`xp report | head`) has what it wanted.
+        // Nobody reads what would follow.
         if error.kind() == std::io::ErrorKind::BrokenPipe {
             return Self::silent(DONE);
         }

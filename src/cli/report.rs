@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use super::common::{Global, ResultsArgs, SpecArgs, answer, planned_spec};
 use super::exit::{self, Exit};
+use crate::fs;
 use crate::plan::Plan;
-use crate::report::{self, Format, Input, Requirement};
+use crate::report::{self, Format, Input, Report, Requirement};
 use crate::results::{self, Layout, store};
 
 /// The mean±std table with verdicts, from whatever is there.
@@ -27,6 +28,9 @@ pub struct Args {
     /// Files to write: csv, md, tex, html, json (default: all).
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = format_of)]
     format: Option<Vec<Format>>,
+    /// Write the files here and not beside the results: for results that cannot be written to.
+    #[arg(short, long, value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    output: Option<PathBuf>,
     /// Exit with 3 unless this holds: win:CONFIG, win:CONFIG@LENGTH (as trained) or
     /// win:CONFIG@LENGTH[TRANSFORM].
     #[arg(long, value_name = "win:CONFIG[@LENGTH[TRANSFORM]]")]
@@ -57,15 +61,12 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         }
     }
     let formats = args.format.clone().unwrap_or_else(|| Format::ALL.to_vec());
-    let (report, paths) = report::write_tree(&sources, &formats)?;
-    if args.json {
-        answer(&report::json(&report))?;
-    } else {
-        answer(&report::text(&report))?;
-        if let Some(dir) = paths.last().and_then(|path| path.parent()) {
-            global.say(format_args!("written to {}", dir.display()));
-        }
-    }
+    let report = report::judge(&sources);
+    let written = match &args.output {
+        Some(folder) => report::write(&report, folder, &formats),
+        None => write_beside(&report, &sources, &formats),
+    };
+    show(&report, written, args.json, global)?;
     let mut unmet = Vec::new();
     for requirement in &args.require {
         if let Err(reasons) = report.meets(requirement) {
@@ -84,11 +85,35 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
 /// # Errors
 /// Results that cannot be read or a report that cannot be written.
 pub fn print_after_run(plan: &Plan, layout: &Layout, global: &Global) -> Result<(), Exit> {
-    let source = (layout.clone(), of_plan(plan, layout)?);
-    let (report, paths) = report::write_tree(&[source], &Format::ALL)?;
-    answer(&report::text(&report))?;
-    if let Some(dir) = paths.last().and_then(|path| path.parent()) {
-        global.say(format_args!("written to {}", dir.display()));
+    let sources = [(layout.clone(), of_plan(plan, layout)?)];
+    let report = report::judge(&sources);
+    let written = write_beside(&report, &sources, &Format::ALL);
+    show(&report, written, false, global)
+}
+
+fn write_beside(
+    report: &Report,
+    sources: &[(Layout, Input)],
+    formats: &[Format],
+) -> fs::Result<Vec<PathBuf>> {
+    let layouts: Vec<Layout> = sources.iter().map(|(layout, _)| layout.clone()).collect();
+    report::write_tree(report, &layouts, formats)
+}
+
+/// Prints a report and where its files are; that they could not be written is told after it.
+fn show(
+    report: &Report,
+    written: fs::Result<Vec<PathBuf>>,
+    json: bool,
+    global: &Global,
+) -> Result<(), Exit> {
+    answer(&if json { report::json(report) } else { report::text(report) })?;
+    let paths = written.map_err(|error| {
+        let help = "the files can be had elsewhere: xp report ... --output DIR";
+        Exit::new(exit::ENVIRONMENT, format!("{error}\n{help}"))
+    })?;
+    if let Some(folder) = paths.last().and_then(|path| path.parent()).filter(|_| !json) {
+        global.say(format_args!("written to {}", folder.display()));
     }
     Ok(())
 }
@@ -119,7 +144,7 @@ pub fn of_folder(folder: &Path) -> Result<(Layout, Input), Exit> {
             ),
         )
     };
-    let absolute = folder.canonicalize().map_err(crate::fs::Error::at("open", folder))?;
+    let absolute = folder.canonicalize().map_err(fs::Error::at("open", folder))?;
     let name = absolute.file_name().and_then(|n| n.to_str()).ok_or_else(|| unusable("no name"))?;
     let root = absolute.parent().ok_or_else(|| unusable("nothing above it"))?;
     let layout = Layout::new(root);

@@ -109,7 +109,11 @@ impl Entry {
         if let Found::Good(payload) = self.open()? {
             return Ok(payload);
         }
-        let _lock = fs::lock(&self.folder.join("lock"))?;
+        // Another user's cache can be read where it holds what is asked for, and only then.
+        let _lock = fs::lock(&self.folder.join("lock")).map_err(|error| Error::Environment {
+            what: error.to_string(),
+            remedy: "set XP_CACHE to a folder that can be written to".to_owned(),
+        })?;
         if let Found::Good(payload) = self.open()? {
             return Ok(payload); // Another caller made it meanwhile.
         }

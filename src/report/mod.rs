@@ -52,4 +52,4 @@ pub use search::Selection;
 pub use tex::tex;
 pub use text::text;
 pub use verdict::{Case, Decision, LEVEL, RECORD_LEVEL, Verdict, decide};
-pub use write::{Format, json, write, write_all, write_tree};
+pub use write::{Format, json, judge, write, write_tree};

@@ -79,34 +79,33 @@ pub fn write(report: &Report, dir: &Path, formats: &[Format]) -> fs::Result<Vec<
     Ok(paths)
 }
 
-/// Writes a report's files of every format into `dir`.
-///
-/// # Errors
-/// As [`write()`].
-pub fn write_all(report: &Report, dir: &Path) -> fs::Result<Vec<PathBuf>> {
-    write(report, dir, &Format::ALL)
+/// Judges the inputs, each with the results directory that it lies in.
+#[must_use]
+pub fn judge(sources: &[(Layout, Input)]) -> Report {
+    let (layouts, inputs): (Vec<Layout>, Vec<Input>) = sources.iter().cloned().unzip();
+    let mut report = Report::build(&inputs);
+    detail::attach(&mut report, &inputs, &layouts);
+    report
 }
 
-/// Judges the inputs, each with the results directory that it lies in, and writes each
-/// experiment's own report into its folder, and, of several, the one over all into `report/` of the
-/// first one's directory. Returns the report to show and all paths.
+/// Writes each experiment's own report into its folder, and, of several, the one over all into `report/`
+/// of the first one's directory: `layouts` are the results directories of the report's experiments.
+/// Returns all paths.
 ///
 /// # Errors
 /// As [`write()`].
 pub fn write_tree(
-    sources: &[(Layout, Input)],
+    report: &Report,
+    layouts: &[Layout],
     formats: &[Format],
-) -> fs::Result<(Report, Vec<PathBuf>)> {
-    let (layouts, inputs): (Vec<Layout>, Vec<Input>) = sources.iter().cloned().unzip();
-    let mut report = Report::build(&inputs);
-    detail::attach(&mut report, &inputs, &layouts);
+) -> fs::Result<Vec<PathBuf>> {
     let mut paths = Vec::new();
-    for (experiment, layout) in report.experiments.iter().zip(&layouts) {
+    for (experiment, layout) in report.experiments.iter().zip(layouts) {
         let own = Report { schema: 1, experiments: vec![experiment.clone()], leaderboard: None };
         paths.extend(write(&own, &layout.report(&experiment.name), formats)?);
     }
     if let Some(layout) = layouts.first().filter(|_| report.leaderboard.is_some()) {
-        paths.extend(write(&report, &layout.combined_report(), formats)?);
+        paths.extend(write(report, &layout.combined_report(), formats)?);
     }
-    Ok((report, paths))
+    Ok(paths)
 }

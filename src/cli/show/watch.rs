@@ -2,12 +2,11 @@
 //! changes.
 
 use std::collections::BTreeMap;
-use std::io::Write;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use super::super::common::{Global, answer};
+use super::super::common::{Global, print};
 use super::super::exit::{self, Exit};
 use super::super::screen::Screen;
 use super::{Subject, experiment, run};
@@ -60,7 +59,7 @@ pub fn watch(subject: &Subject, every: Duration, global: &Global) -> Result<(), 
         if screen.terminal {
             redraw(&frame)?;
         } else {
-            answer(&frame)?;
+            print(&frame)?;
         }
         let until = Instant::now() + every;
         while !done && !stop.load(Ordering::Relaxed) && Instant::now() < until {
@@ -93,9 +92,7 @@ fn redraw(frame: &str) -> Result<(), Exit> {
         out.push_str("\x1b[K\n");
     }
     out.push_str("\x1b[J");
-    let mut stdout = std::io::stdout().lock();
-    stdout.write_all(out.as_bytes())?;
-    Ok(stdout.flush()?)
+    Ok(print(&out)?)
 }
 
 /// What was told of the runs already.
