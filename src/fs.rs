@@ -206,12 +206,18 @@ pub fn existing(folder: &Path) -> PathBuf {
     absolute.ancestors().find(|above| above.is_dir()).unwrap_or(Path::new("/")).to_owned()
 }
 
-/// Makes renames and new files of a folder durable.
+/// Makes renames and new files of a folder durable, where its file system lets folders be synced: some of
+/// the network do not (SMB), and say that the call is invalid.
 ///
 /// # Errors
 /// If the folder cannot be opened or synced.
 pub fn sync_dir(path: &Path) -> Result<()> {
-    File::open(path).and_then(|dir| dir.sync_all()).map_err(Error::at("sync folder", path))
+    match File::open(path).and_then(|dir| dir.sync_all()) {
+        Err(e) if matches!(e.kind(), io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported) => {
+            Ok(())
+        }
+        synced => synced.map_err(Error::at("sync folder", path)),
+    }
 }
 
 fn parent(path: &Path) -> &Path {
@@ -252,9 +258,7 @@ pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
     match file.try_lock() {
         Ok(()) => Ok(Some(Lock { file })),
         Err(TryLockError::WouldBlock) => Ok(None),
-        Err(TryLockError::Error(source)) => {
-            Err(Error { action: "lock", path: path.to_owned(), source })
-        }
+        Err(TryLockError::Error(source)) => Err(cannot_lock(path, source)),
     }
 }
 
@@ -264,8 +268,24 @@ pub fn try_lock(path: &Path) -> Result<Option<Lock>> {
 /// If the file cannot be opened or locked at all.
 pub fn lock(path: &Path) -> Result<Lock> {
     let file = open_lock(path)?;
-    file.lock().map_err(Error::at("lock", path))?;
+    file.lock().map_err(|source| cannot_lock(path, source))?;
     Ok(Lock { file })
+}
+
+/// The error of a lock; where it is the file system that has none, with what to do.
+fn cannot_lock(path: &Path, source: io::Error) -> Error {
+    #[cfg(unix)]
+    let none = source.raw_os_error() == Some(libc::ENOLCK);
+    #[cfg(not(unix))]
+    let none = false;
+    let source = if none || source.kind() == io::ErrorKind::Unsupported {
+        let help = "its file system has no locks (of Lustre: mounted without `flock`), without which two \
+                    processes could write one run; --results and XP_CACHE name folders on another one";
+        io::Error::new(source.kind(), format!("{source}; {help}"))
+    } else {
+        source
+    };
+    Error::at("lock", path)(source)
 }
 
 /// Who holds the lock of a file.

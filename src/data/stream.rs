@@ -72,7 +72,9 @@ pub(crate) fn map(path: &Path) -> fs::Result<memmap2::Mmap> {
     // SAFETY: the file is immutable under the cache's protocol (see above), so the mapped bytes
     // do not change or shrink while they are borrowed. Another program that truncates files in
     // the cache folder breaks that promise, as it would break any mapped file.
-    unsafe { memmap2::Mmap::map(&file) }.map_err(fs::Error::at("map", path))
+    // Private: nothing is written, and file systems in user space often map nothing that is shared.
+    unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }
+        .map_err(fs::Error::at("map", path))
 }
 
 /// The tokens of a split, in order.

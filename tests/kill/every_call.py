@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Kills xp at every call that changes a file, one after the other, and lets it go on: what lies there in the end
-must be what lies there without a kill, with nothing left over.
+must be what lies there without a kill, with nothing left over. And takes from xp what file systems may lack.
 
-strace counts the calls and kills (SIGKILL) at the n-th of a thread. Without strace, or where it may not trace,
+strace counts the calls and kills (SIGKILL) at the n-th of a thread, or lets them fail. Without strace, or where it may not trace,
 the test says so and is skipped.
 
 usage: tests/kill/every_call.py XP
@@ -116,6 +116,29 @@ def every_call(what, command, folder, least, base=None):
     print(f"{what}: the same files after each of {count} kills")
 
 
+def lacking(command, folder):
+    """What file systems may lack: `command` goes without it, or says what is lacking."""
+    subprocess.run(command(folder / "whole"), check=True, capture_output=True)
+    expected = files(folder / "whole")
+    for calls, error, part, code, told in [
+        ("?link,linkat", "EPERM", None, 0, ""),
+        ("fsync", "EINVAL", "killed/a/seed-1", 0, ""),  # of a folder alone
+        ("fsync", "EIO", "killed/a/seed-1", 3, "cannot sync folder"),
+        ("flock", "ENOLCK", None, 3, "its file system has no locks"),
+    ]:
+        to = folder / error
+        trace = ["strace", "-f", "-o", str(folder / "log"), "-e", f"trace={calls}", "-e", f"inject={calls}:error={error}"]
+        traced = trace + (["-P", str(to / part)] if part else []) + command(to)
+        done = subprocess.run(traced, capture_output=True, text=True)
+        if "INJECTED" not in (folder / "log").read_text():
+            sys.exit(f"{calls} was never called")
+        if done.returncode != code or told not in done.stderr:
+            sys.exit(f"{calls} with {error}: {done.returncode}, {done.stderr}")
+        if code == 0 and files(to) != expected:
+            sys.exit(f"{calls} with {error}: other files")
+    print("file systems without links, synced folders or locks: as it should be")
+
+
 def main():
     xp = str(Path(sys.argv[1]).resolve())
     try:
@@ -132,6 +155,7 @@ def main():
         os.environ["XP_CACHE"] = str(folder / "cache")
         run = [xp, "run", str(folder / "spec.toml"), "--quiet"]
         every_call("xp run", lambda to: [*run, "--results", str(to)], folder / "run", 60)
+        lacking(lambda to: [*run, "--results", str(to)], folder / "lacking")
         # Trained again for a further length: without its weights, whose log must stay.
         without = SPEC.replace("[output]", "[output]\nkeep_weights = false")
         (folder / "without.toml").write_text(without)
