@@ -338,7 +338,7 @@ fn a_signal_checkpoints_and_exits_75() {
     let lab = Lab::new();
     let spec = long_spec(&lab);
     // `timeout` sends twice; so do, of a terminal that is closed, its shell and the system.
-    for (signal, times) in [("-TERM", 2), ("-HUP", 2), ("-INT", 1)] {
+    for (signal, times) in [("-TERM", 2), ("-HUP", 2), ("-INT", 1), ("-XCPU", 1)] {
         let results = format!("r{signal}");
         let mut command = lab.command(&["run", &spec, "--results", &results]);
         let mut child =

@@ -101,7 +101,7 @@ fn streams(
     cache: &Cache,
     global: &Global,
 ) -> Result<Vec<PointStreams>, Exit> {
-    let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
+    let stop = stop_on_signals()?;
     let console = Console::new(global.quiet, stop);
     let lock = store::read_lock(&results.layout().lock(&plan.experiment))?;
     let known = lock.map(|lock| lock.data).unwrap_or_default();

@@ -122,7 +122,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     if args.dry_run {
         return dry_run(&plan, &options);
     }
-    let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
+    let stop = stop_on_signals()?;
     let console = Console::new(global.quiet, Arc::clone(&stop));
     let outcome = run::run(&plan, &options, executor.as_ref(), &console, &stop);
     console.finish();
@@ -159,7 +159,9 @@ pub(super) fn build_pool(threads: Option<u16>) -> Result<(), Exit> {
     if let Some(threads) = threads {
         pool = pool.num_threads(usize::from(threads));
     }
-    pool.build_global().map_err(|e| Exit::new(exit::ENVIRONMENT, format!("threads: {e}")))
+    pool.build_global().map_err(|e| {
+        Exit::new(exit::ENVIRONMENT, format!("threads: {e}; --threads N asks for fewer"))
+    })
 }
 
 fn opened(name: &str) -> Result<Opened, Exit> {

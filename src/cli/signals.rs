@@ -5,29 +5,42 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 use signal_hook::low_level;
 
-use super::exit;
+use super::exit::{self, Exit};
 
 /// Signals that come within this time are one: `timeout` sends its own to the process and to its group.
 const ONE: Duration = Duration::from_millis(500);
 
-/// The first SIGINT, SIGTERM, SIGHUP or SIGUSR1 asks for a checkpoint; a further SIGINT or SIGTERM ends at
-/// once.
+/// What batch systems send before the end, each its own.
+const WARNINGS: [i32; 4] = [SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU];
+
+/// The first SIGINT, SIGHUP or warning asks for a checkpoint; a further SIGINT or SIGTERM ends at once.
 ///
 /// A further SIGHUP does not: of a terminal that is closed, the shell tells and the system too. It is
 /// left ignored where it was so from the start: `nohup xp run` is to outlive its terminal.
-pub(super) fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
+///
+/// # Errors
+/// A system that gives no handler or thread.
+pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
+    listen(&stop).map_err(|e| Exit::new(exit::ENVIRONMENT, format!("signals: {e}")))?;
+    Ok(stop)
+}
+
+fn listen(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
-    let mut signals = Signals::new([SIGINT, SIGTERM, SIGUSR1].into_iter().chain(hang_up))?;
-    let asked = Arc::clone(&stop);
+    let mut signals = Signals::new(WARNINGS.into_iter().chain([SIGINT]).chain(hang_up))?;
+    // A file at its size limit (`ulimit -f`) is an error of writing, and not the end of the process.
+    flag::register(SIGXFSZ, Arc::default())?;
+    let stop = Arc::clone(stop);
     let answer = move || {
         let mut first = None;
         for signal in signals.forever() {
-            asked.store(true, Ordering::Relaxed);
+            stop.store(true, Ordering::Relaxed);
             let since = first.get_or_insert_with(Instant::now).elapsed();
             if matches!(signal, SIGINT | SIGTERM) && since >= ONE {
                 low_level::exit(exit::AT_ONCE.into());
@@ -35,7 +48,7 @@ pub(super) fn stop_on_signals() -> std::io::Result<Arc<AtomicBool>> {
         }
     };
     std::thread::Builder::new().name("signals".into()).spawn(answer)?;
-    Ok(stop)
+    Ok(())
 }
 
 /// Whether this process ignores a signal, as one does that was started so.

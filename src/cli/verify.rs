@@ -109,7 +109,7 @@ fn again(
         ));
     }
     let scratch = tempfile::Builder::new().prefix("xp-verify-").tempdir()?;
-    let stop = stop_on_signals().map_err(|e| Exit::new(exit::ENVIRONMENT, e))?;
+    let stop = stop_on_signals()?;
     let console = Console::new(global.quiet, Arc::clone(&stop));
     let again = Again {
         steps: args.steps,

@@ -20,6 +20,11 @@ pub enum Error {
     Input(String),
 }
 
+/// The system gives no more threads.
+pub(super) fn no_threads(error: impl std::fmt::Display) -> Error {
+    Error::Environment(format!("threads: {error}; --threads N and --jobs N ask for fewer"))
+}
+
 /// Refuses so many runs side by side, each of which needs so many bytes, where there are fewer.
 ///
 /// # Errors

@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use super::carry::{carry_out, record_failure, tidy};
 use super::context::{CheckpointPolicy, Context, job};
-use super::executor::Executor;
+use super::executor::{Executor, no_threads};
 use super::jobs::{self, Jobs, Trial};
-use super::lanes::Lanes;
+use super::lanes::{Lanes, side_by_side};
 use super::observer::{Ending, Observer};
 use super::provenance::now;
 use super::queue::Queue;
@@ -184,12 +184,8 @@ pub fn run(
         index: Mutex::new(index),
         outcome: Mutex::new(outcome),
     };
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..jobs).map(|_| scope.spawn(|| sweep.work())).collect();
-        let ends = workers.into_iter().map(|worker| worker.join().expect("a worker has no panic"));
-        // All of them are waited for, also after an error.
-        ends.collect::<Vec<_>>().into_iter().collect::<Result<Vec<()>, Error>>()
-    })?;
+    let ends = side_by_side(jobs, || sweep.work()).map_err(no_threads)?;
+    ends.into_iter().collect::<Result<Vec<()>, Error>>()?;
     let mut outcome =
         sweep.outcome.into_inner().expect("no code panics while it holds the outcome");
     outcome.not_begun = sweep.queue.into_left();

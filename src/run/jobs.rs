@@ -6,7 +6,8 @@
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use super::executor::{Error, Executor, Job, Start, TrainSession};
+use super::executor::{Error, Executor, Job, Start, TrainSession, no_threads};
+use super::lanes::side_by_side;
 use super::memory::available_memory;
 
 /// What measuring may cost of the work that is to be done.
@@ -106,7 +107,7 @@ fn speed(trial: &Trial<'_>, weights: &[f32], jobs: usize) -> Result<f64, Error> 
     let begin = Barrier::new(jobs);
     let one = || {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(trial.threads / jobs).build();
-        let pool = pool.map_err(|e| Error::Environment(format!("threads: {e}")));
+        let pool = pool.map_err(no_threads);
         let session = trial.executor.train(&trial.job, Start::Fresh(weights.to_vec()));
         let ready = pool.and_then(|pool| {
             let mut session = session?;
@@ -126,11 +127,7 @@ fn speed(trial: &Trial<'_>, weights: &[f32], jobs: usize) -> Result<f64, Error> 
         }
         Ok(f64::from(steps) * trial.batch.len() as f64 / began.elapsed().as_secs_f64())
     };
-    std::thread::scope(|scope| {
-        let all: Vec<_> = (0..jobs).map(|_| scope.spawn(one)).collect();
-        let speeds = all.into_iter().map(|one| one.join().expect("a training step has no panic"));
-        speeds.sum()
-    })
+    side_by_side(jobs, one).map_err(no_threads)?.into_iter().sum()
 }
 
 #[cfg(test)]

@@ -4,7 +4,8 @@
 //! threads at the next step.
 
 use std::cell::RefCell;
-use std::sync::Mutex;
+use std::io;
+use std::sync::{Mutex, OnceLock};
 
 /// The threads of the process and who shares them.
 pub struct Lanes {
@@ -19,6 +20,23 @@ pub struct Lane<'a> {
     number: u64,
     /// A pool of the share's size; none while the share is all threads.
     pool: RefCell<Option<rayon::ThreadPool>>,
+}
+
+/// What `work` gives on so many threads of its own at once.
+///
+/// # Errors
+/// Threads that the system does not give: then nothing is begun.
+pub fn side_by_side<R: Send>(count: usize, work: impl Fn() -> R + Sync) -> io::Result<Vec<R>> {
+    let all_there = OnceLock::<bool>::new();
+    let one = || all_there.wait().then(&work);
+    std::thread::scope(|scope| {
+        let threads = (0..count).map(|_| std::thread::Builder::new().spawn_scoped(scope, one));
+        let threads: io::Result<Vec<_>> = threads.collect();
+        all_there.get_or_init(|| threads.is_ok());
+        let ends = threads?.into_iter().map(|thread| thread.join().expect("no panic"));
+        // All of them are waited for, also after an error.
+        Ok(ends.map(|end| end.expect("all are there")).collect())
+    })
 }
 
 impl Lanes {

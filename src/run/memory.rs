@@ -2,8 +2,11 @@
 
 use std::path::{Path, PathBuf};
 
-/// Bytes that a process can still have here without swapping, by the system and the control groups that it
-/// is in; `None` where neither tells.
+/// What the system says of its memory.
+const MEMORY: &str = "proc/meminfo";
+
+/// Bytes that a process can still have here without swapping, by the system, the control groups that it
+/// is in and its own limits (`ulimit -v`, `-d`); `None` where none of them tells.
 #[must_use]
 pub fn available_memory() -> Option<u64> {
     available(Path::new("/"))
@@ -16,13 +19,16 @@ pub fn obtainable_memory() -> Option<u64> {
 }
 
 fn available(root: &Path) -> Option<u64> {
-    within_groups(root, system(root, "MemAvailable:"))
+    let of_system = within_groups(root, in_kib(root, MEMORY, "MemAvailable:"));
+    of_system.into_iter().chain(limits(root)).min()
 }
 
 fn obtainable(root: &Path) -> Option<u64> {
-    let of_system = system(root, "MemAvailable:").map(|bytes| bytes.saturating_add(arc(root)));
-    let swap = system(root, "SwapFree:").unwrap_or(0);
-    Some(within_groups(root, of_system)?.saturating_add(swap))
+    let of_system = in_kib(root, MEMORY, "MemAvailable:");
+    let of_system = of_system.map(|bytes| bytes.saturating_add(arc(root)));
+    let swap = in_kib(root, MEMORY, "SwapFree:").unwrap_or(0);
+    let of_system = within_groups(root, of_system).map(|bytes| bytes.saturating_add(swap));
+    of_system.into_iter().chain(limits(root)).min()
 }
 
 fn within_groups(root: &Path, of_system: Option<u64>) -> Option<u64> {
@@ -42,11 +48,23 @@ fn arc(root: &Path) -> u64 {
     value("size").unwrap_or(0).saturating_sub(least)
 }
 
-/// A line of `/proc/meminfo`, in bytes.
-fn system(root: &Path, name: &str) -> Option<u64> {
-    let text = std::fs::read_to_string(root.join("proc/meminfo")).ok()?;
+/// A line of a file whose lines are a name and KiB, in bytes.
+fn in_kib(root: &Path, file: &str, name: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(root.join(file)).ok()?;
     let line = text.lines().find(|line| line.starts_with(name))?;
     line.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(1 << 10)
+}
+
+/// What is left below the limits of this process that some batch systems set.
+fn limits(root: &Path) -> Vec<u64> {
+    let text = std::fs::read_to_string(root.join("proc/self/limits")).unwrap_or_default();
+    let left = |(limit, used): (&str, &str)| {
+        let soft = text.lines().find_map(|line| line.strip_prefix(limit))?;
+        let most: u64 = soft.split_whitespace().next()?.parse().ok()?;
+        Some(most.saturating_sub(in_kib(root, "proc/self/status", used).unwrap_or(0)))
+    };
+    let kinds = [("Max address space", "VmSize:"), ("Max data size", "VmData:")];
+    kinds.into_iter().filter_map(left).collect()
 }
 
 /// What the files of a version of control groups are called.
@@ -124,6 +142,17 @@ mod tests {
         assert_eq!(obtainable(there.path()), Some(6000 << 10));
         assert_eq!(available(root(&[]).path()), None);
         assert_eq!(obtainable(root(&[]).path()), None);
+    }
+
+    #[test]
+    fn the_limits_of_the_process_count_and_swap_does_not_widen_them() {
+        let limits = "Limit             Soft Limit  Hard Limit  Units\n\
+                      Max data size     unlimited   unlimited   bytes\n\
+                      Max address space 3000000     unlimited   bytes\n";
+        let used = ("proc/self/status", "Name:\txp\nVmSize:\t    1000 kB\n");
+        let there = root(&[SYSTEM, ("proc/self/limits", limits), used]);
+        assert_eq!(available(there.path()), Some(3_000_000 - (1000 << 10)));
+        assert_eq!(obtainable(there.path()), Some(3_000_000 - (1000 << 10)));
     }
 
     #[test]
