@@ -212,6 +212,26 @@ pub(super) fn any_of<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     }
 }
 
+/// What other programs call a family or a parameter.
+const ALIASES: [(&str, &str); 16] = [
+    ("base", "theta"),
+    ("default", "geo"),
+    ("dynamic", "dynamic_ntk"),
+    ("geometric", "geo"),
+    ("hybrid", "mix"),
+    ("linear", "pi"),
+    ("llama", "llama3"),
+    ("ntk_aware", "ntk"),
+    ("original", "geo"),
+    ("position_interpolation", "pi"),
+    ("rope", "geo"),
+    ("rope_theta", "theta"),
+    ("s", "factor"),
+    ("scale", "factor"),
+    ("scaling_factor", "factor"),
+    ("standard", "geo"),
+];
+
 /// "did you mean `x`?", or else what there is.
 pub(super) fn suggest<'a>(
     name: &str,
@@ -219,7 +239,9 @@ pub(super) fn suggest<'a>(
     candidates: impl IntoIterator<Item = &'a str>,
 ) -> Option<String> {
     let candidates: Vec<&str> = candidates.into_iter().collect();
-    if let Some(near) = nearest(name, candidates.iter().copied()) {
+    let ours = ALIASES.iter().filter(|(alias, _)| alias.eq_ignore_ascii_case(name));
+    let ours = ours.map(|(_, ours)| *ours).find(|ours| candidates.contains(ours));
+    if let Some(near) = ours.or_else(|| nearest(name, candidates.iter().copied())) {
         return Some(format!("did you mean `{near}`?"));
     }
     (!candidates.is_empty()).then(|| format!("{what}: {}", candidates.join(", ")))
@@ -236,6 +258,14 @@ mod tests {
         assert_eq!(nearest("anchoredpoly", ["anchored_poly", "geo"]), Some("anchored_poly"));
         assert_eq!(nearest("nosuch", ["geo", "mix", "table"]), None);
         assert_eq!(nearest("q", ["p", "c"]), None);
+    }
+
+    #[test]
+    fn what_other_programs_call_it_is_known() {
+        let meant = |name, known: &[&'static str]| suggest(name, "all", known.iter().copied());
+        assert_eq!(meant("rope", &["nope", "geo"]).unwrap(), "did you mean `geo`?");
+        assert_eq!(meant("base", &["theta", "grid"]).unwrap(), "did you mean `theta`?");
+        assert_eq!(meant("base", &["p", "grid"]).unwrap(), "all: p, grid");
     }
 
     #[test]

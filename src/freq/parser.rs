@@ -257,6 +257,9 @@ impl<'s> Parser<'s> {
                 // As deep as the call of a family: the canonical form has one in its place.
                 node(Kind::Trained, span, 2)
             }
+            Token::Punct('*') => {
+                Err(self.unexpected("an expression").help("a power is `^`: theta = 10^4"))
+            }
             _ => Err(self.unexpected("an expression")),
         }
     }

@@ -215,13 +215,13 @@ fn count(n: u128) -> String {
 }
 
 fn nothing_left(sweep: Option<&Node>, whose: &str) -> Diagnostic {
-    let diagnostic = Diagnostic::error(
-        "sweep::nothing-left",
-        format!("`exclude` leaves nothing of {whose}'s sweep"),
-    );
-    match sweep.map(|s| s.get("exclude").unwrap_or(s)) {
-        Some(node) => diagnostic.at(node.place.clone(), "true for every row"),
-        None => diagnostic,
+    let error = |message| Diagnostic::error("sweep::nothing-left", message);
+    match (sweep, sweep.and_then(|sweep| sweep.get("exclude"))) {
+        (_, Some(exclude)) => error(format!("`exclude` leaves nothing of {whose}'s sweep"))
+            .at(exclude.place.clone(), "true for every row"),
+        (Some(sweep), None) => error(format!("{whose}'s sweep has no rows"))
+            .at(sweep.place.clone(), "a list with no value in it"),
+        (None, None) => error(format!("{whose}'s sweep has no rows")),
     }
 }
 

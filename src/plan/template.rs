@@ -9,8 +9,8 @@ use std::ops::Range;
 use minijinja::{Environment, UndefinedBehavior};
 use serde_json::Value as Json;
 
+use crate::spec::hints::nearest;
 use crate::spec::node::Text;
-use crate::spec::walk::nearest;
 
 /// Longest rendered string, in bytes.
 const MAX_OUTPUT: usize = 4 << 10;

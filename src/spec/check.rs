@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
+use super::hints::nearest;
 use super::names;
 use super::node::Node;
 use super::types::{Config, Freq, Spec};
-use super::walk::nearest;
 use crate::diag::{Diagnostic, Place};
 use crate::results::{Rule, SeedShare};
 

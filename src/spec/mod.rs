@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod files;
+pub mod hints;
 pub mod load;
 pub mod names;
 pub mod node;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
+use super::hints;
 use crate::diag::{Diagnostic, Place, Source};
 
 /// A value and where it stands.
@@ -285,7 +286,12 @@ pub fn parse(source: &Arc<Source>) -> Result<Node, Vec<Diagnostic>> {
         let line = source.text[..span.start.min(source.text.len())].matches('\n').count();
         by_line.entry(line).or_insert_with(|| {
             let message = format!("not valid TOML: {}", one_line(error.message()));
-            Diagnostic::error("spec::syntax", message).at(Place::new(source, span), "here")
+            let error = Diagnostic::error("spec::syntax", message);
+            let error = error.at(Place::new(source, span), "here");
+            match source.text.lines().nth(line).and_then(hints::of_syntax) {
+                Some(help) => error.help(help),
+                None => error,
+            }
         });
     }
     Err(by_line.into_values().collect())

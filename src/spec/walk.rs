@@ -3,6 +3,7 @@
 
 use serde_json::{Map, Number, Value as Json};
 
+use super::hints::{self, nearest, nearest_key};
 use super::node::{Entry, Node, Value};
 use super::number;
 use crate::diag::Diagnostic;
@@ -18,29 +19,6 @@ pub enum Templates {
 
 /// Whole numbers below this are what was written, also where they came as a float or in quotes.
 const EXACT: f64 = (1u64 << 53) as f64;
-
-/// What other programs call a key of ours: only for "did you mean".
-const ALIASES: [(&str, &str); 19] = [
-    ("batch", "batch_size"),
-    ("block_size", "seq_len"),
-    ("context_length", "seq_len"),
-    ("d_model", "hidden_size"),
-    ("dtype", "precision"),
-    ("ffn_size", "intermediate_size"),
-    ("learning_rate", "lr"),
-    ("max_grad_norm", "grad_clip"),
-    ("max_length", "seq_len"),
-    ("micro_batch", "micro_batch_size"),
-    ("n_heads", "heads"),
-    ("n_layers", "layers"),
-    ("num_epochs", "epochs"),
-    ("num_heads", "heads"),
-    ("num_layers", "layers"),
-    ("scheduler", "decay"),
-    ("seed", "seeds"),
-    ("steps", "max_steps"),
-    ("warmup_ratio", "warmup_frac"),
-];
 
 /// Checks `document` against `schema` (the root, which holds `$defs`). The JSON has numbers in
 /// quotes turned into numbers; it is complete only if no error was found.
@@ -280,25 +258,31 @@ impl<'a> Walker<'a> {
             Value::Float(x) => format!("the number {x}"),
             _ => node.kind().to_owned(),
         };
-        self.found.push(
-            Diagnostic::error(
-                "spec::wrong-type",
-                format!("{} must be {wanted}, not {found}", path.name()),
-            )
-            .at(node.place.clone(), format!("expected {wanted}")),
-        );
+        let mut error = Diagnostic::error(
+            "spec::wrong-type",
+            format!("{} must be {wanted}, not {found}", path.name()),
+        )
+        .at(node.place.clone(), format!("expected {wanted}"));
+        let items = schema.get("items").map(|items| types(self.resolve(items)));
+        let items = items.unwrap_or_default();
+        let source = node.place.source.text.get(node.place.span.clone()).unwrap_or_default();
+        let found = match &node.value {
+            Value::Table(_) => hints::Found::Table,
+            Value::String(text) => hints::Found::Text(&text.text),
+            _ => hints::Found::Other(source),
+        };
+        if let Some(help) = hints::of_type(&path.text, &found, &types(schema), &items) {
+            error = error.help(help);
+        }
+        self.found.push(error);
         Json::Null
     }
 
     fn unknown_key(&mut self, entry: &Entry, known: Option<&Map<String, Json>>, path: &Path) {
         let table = if path.text.is_empty() { "a spec".into() } else { format!("[{}]", path.text) };
         let keys: Vec<&str> = known.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-        let aliases = ALIASES.iter().filter(|(_, key)| keys.contains(key)).map(|(alias, _)| *alias);
-        let help = match nearest(&entry.key, keys.iter().copied().chain(aliases)) {
-            Some(near) => {
-                let ours = ALIASES.iter().find(|(alias, _)| *alias == near);
-                format!("did you mean `{}`?", ours.map_or(near, |(_, key)| key))
-            }
+        let help = match nearest_key(&entry.key, &keys) {
+            Some(near) => format!("did you mean `{near}`?"),
             None => match self.table_of(&entry.key) {
                 Some(right) => format!("`{}` is a key of [{right}]", entry.key),
                 None => format!("the keys of {table} are {}", keys.join(", ")),
@@ -349,20 +333,6 @@ fn is_word_of(text: &str, schema: &Json) -> bool {
         && pattern.starts_with(&format!("^{text}$|"))
 }
 
-/// The candidate that a misspelt word most likely means, if one is near enough.
-pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let word_len = word.chars().count();
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(word, candidate), candidate))
-        .filter(|&(distance, candidate)| {
-            distance <= (word_len.max(candidate.chars().count()) / 3).max(1)
-                && distance < candidate.chars().count()
-        })
-        .min_by_key(|&(distance, _)| distance)
-        .map(|(_, candidate)| candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -393,6 +363,12 @@ mod tests {
             ("[model]\nseq_len = 16", "2:1", "spec::unknown-key", "is a key of [schedule]"),
             ("[modle]\nlayers = 2", "1:2", "spec::unknown-key", "did you mean `model`"),
             ("[model]\nlayers = \"two\"", "2:10", "spec::wrong-type", "whole number"),
+            ("[experiment]\nseeds = 42", "2:9", "spec::wrong-type", "write [42]"),
+            ("[eval]\nlengths = \"64,128\"", "2:11", "spec::wrong-type", "write [64, 128]"),
+            ("[config]\nname = \"a\"", "1:1", "spec::wrong-type", "[[config]], with two"),
+            ("[schedule]\nwarmup_frac = \"2%\"", "2:15", "spec::wrong-type", "a fraction: 0.02"),
+            ("[data.train]\nmax_tokens = \"5T\"", "2:14", "spec::wrong-type", "k, M and G"),
+            ("[model]\ntie_embeddings = \"true\"", "2:18", "spec::wrong-type", "without quotes"),
             ("[model]\nlayers = 2.5", "2:10", "spec::wrong-type", "2.5"),
             ("[schedule]\nbatch_size = -8", "2:14", "spec::out-of-range", "at least 1"),
             // Beyond i64, and what an f64 would round: another seed than the one that was written.
