@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 
 use super::exit::{self, Exit};
+use super::terminal::is_capable;
 use crate::data::ContentHashes;
 use crate::diag::{self, Diagnostic, Severity};
 use crate::plan::{self, Checked, Plan};
@@ -68,9 +69,7 @@ impl Global {
             Color::Always => true,
             Color::Never => false,
             Color::Auto => {
-                stream.is_terminal()
-                    && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
-                    && std::env::var("TERM").map_or(true, |term| term != "dumb")
+                is_capable(stream) && std::env::var_os("NO_COLOR").is_none_or(|v| v.is_empty())
             }
         }
     }

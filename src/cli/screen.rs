@@ -1,8 +1,7 @@
 //! Where an answer is shown: its width, its colours, and tables that fit it.
 
-use std::io::IsTerminal;
-
 use super::common::Global;
+use super::terminal::is_capable;
 use crate::run::status::Phase;
 
 /// Fewest columns that tables are laid out for.
@@ -54,7 +53,7 @@ impl Screen {
     pub fn of_stdout(global: &Global) -> Self {
         let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
         let (width, height) = (number("COLUMNS"), number("LINES"));
-        let terminal = std::io::stdout().is_terminal();
+        let terminal = is_capable(&std::io::stdout());
         // Most shells do not export their variables.
         let asked = (terminal && (width.is_none() || height.is_none())).then(size).flatten();
         Self {

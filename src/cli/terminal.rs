@@ -17,6 +17,11 @@ const MOST_WAITING: usize = 1 << 16;
 /// itself the mode is shared with the shell and every program beside this one.
 const NAMES: [&str; 2] = ["/proc/self/fd/2", "/dev/tty"];
 
+/// Whether a stream is a terminal that can move its cursor and show colours.
+pub fn is_capable(stream: &impl IsTerminal) -> bool {
+    stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
 /// The terminal of stderr. Clones are the same one.
 #[derive(Debug, Clone)]
 pub struct Terminal(Arc<Inner>);
@@ -36,10 +41,10 @@ struct Text {
 }
 
 impl Terminal {
-    /// The terminal of stderr, if it is one.
+    /// The terminal of stderr, if it is one that bars can be drawn on.
     pub fn of_stderr() -> Option<Self> {
         let stderr = io::stderr();
-        if !stderr.is_terminal() {
+        if !is_capable(&stderr) {
             return None;
         }
         let anew = |name: &&str| {
