@@ -9,7 +9,6 @@ use super::common::{
 };
 use super::exit::{self, Exit};
 use super::progress::{Console, overlap_words};
-use super::signals::stop_on_signals;
 use crate::data::{self, Cache, Moved, Overlap, SplitKind, TokenStream};
 use crate::plan::Plan;
 use crate::results::store;
@@ -101,8 +100,7 @@ fn streams(
     cache: &Cache,
     global: &Global,
 ) -> Result<Vec<PointStreams>, Exit> {
-    let stop = stop_on_signals()?;
-    let console = Console::new(global.quiet, stop);
+    let console = Console::listening(global.quiet)?;
     let lock = store::read_lock(&results.layout().lock(&plan.experiment))?;
     let known = lock.map(|lock| lock.data).unwrap_or_default();
     let mut all = Vec::new();

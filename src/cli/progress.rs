@@ -8,6 +8,8 @@ use std::time::{Duration, Instant};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::common::{counted, duration, room_words, thousands};
+use super::exit::Exit;
+use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::data::{Overlap, Progress, SplitKind};
 use crate::plan::Run;
@@ -33,14 +35,28 @@ pub struct Console {
 }
 
 impl Console {
-    /// A console on stderr; `stop` is set by a signal.
-    pub fn new(quiet: bool, stop: Arc<AtomicBool>) -> Self {
+    /// A console on stderr, which listens to signals from now on.
+    ///
+    /// # Errors
+    /// A system that lets nobody listen.
+    pub fn listening(quiet: bool) -> Result<Self, Exit> {
         let terminal = if quiet { None } else { Terminal::of_stderr() };
         let target =
             |on: &Terminal| ProgressDrawTarget::term_like_with_hz(Box::new(on.clone()), 10);
         let bars = terminal.as_ref().map(|on| MultiProgress::with_draw_target(target(on)));
         let last_plain = Mutex::new(Instant::now());
-        Self { quiet, bars, terminal, preparing: Mutex::default(), last_plain, stop }
+        let above = bars.clone();
+        let stop = stop_on_signals(move || {
+            if !quiet {
+                write_line(above.as_ref(), "stopping; a second Ctrl-C would end at once");
+            }
+        })?;
+        Ok(Self { quiet, bars, terminal, preparing: Mutex::default(), last_plain, stop })
+    }
+
+    /// Set by a signal: what is at work is to stop.
+    pub fn stop(&self) -> &AtomicBool {
+        &self.stop
     }
 
     fn say(&self, line: &str) {
@@ -51,12 +67,7 @@ impl Console {
 
     /// Says what went wrong, quiet or not.
     fn complain(&self, line: &str) {
-        // Neither may fail: the terminal can be gone, and the runs go on.
-        let _ = match &self.bars {
-            // Lines that stay go above the bars.
-            Some(bars) => bars.println(line),
-            None => writeln!(std::io::stderr(), "{line}"),
-        };
+        write_line(self.bars.as_ref(), line);
         *self.last_plain.lock().expect("no panic while it is held") = Instant::now();
     }
 
@@ -108,6 +119,15 @@ impl Console {
             terminal.finish();
         }
     }
+}
+
+/// Writes a line that stays, above the bars if there are some.
+fn write_line(bars: Option<&MultiProgress>, line: &str) {
+    // It may fail: the terminal can be gone, and the runs go on.
+    let _ = match bars {
+        Some(bars) => bars.println(line),
+        None => writeln!(std::io::stderr(), "{line}"),
+    };
 }
 
 fn style(bar: &ProgressBar, template: &str, length: u64) {

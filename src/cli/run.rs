@@ -2,12 +2,10 @@
 
 use std::io::Write as _;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::common::{Global, ResultsArgs, SpecArgs, answer, planned_spec};
 use super::exit::{self, Exit};
 use super::progress::Console;
-use super::signals::stop_on_signals;
 use crate::data::Cache;
 use crate::plan::{Plan, Task};
 use crate::run::state::{Index, inspect};
@@ -122,9 +120,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     if args.dry_run {
         return dry_run(&plan, &options);
     }
-    let stop = stop_on_signals()?;
-    let console = Console::new(global.quiet, Arc::clone(&stop));
-    let outcome = run::run(&plan, &options, executor.as_ref(), &console, &stop);
+    let console = Console::listening(global.quiet)?;
+    let outcome = run::run(&plan, &options, executor.as_ref(), &console, console.stop());
     console.finish();
     finish(&plan, &outcome?, args, global)
 }

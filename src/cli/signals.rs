@@ -21,17 +21,18 @@ const WARNINGS: [i32; 4] = [SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU];
 /// The first SIGINT, SIGHUP or warning asks for a checkpoint; a further SIGINT or SIGTERM ends at once.
 ///
 /// A further SIGHUP does not: of a terminal that is closed, the shell tells and the system too. It is
-/// left ignored where it was so from the start: `nohup xp run` is to outlive its terminal.
+/// left ignored where it was so from the start: `nohup xp run` is to outlive its terminal. `tell` is
+/// called once, when the first one has come.
 ///
 /// # Errors
 /// A system that gives no handler or thread.
-pub(super) fn stop_on_signals() -> Result<Arc<AtomicBool>, Exit> {
+pub(super) fn stop_on_signals(tell: impl Fn() + Send + 'static) -> Result<Arc<AtomicBool>, Exit> {
     let stop = Arc::new(AtomicBool::new(false));
-    listen(&stop).map_err(|e| Exit::new(exit::ENVIRONMENT, format!("signals: {e}")))?;
+    listen(&stop, tell).map_err(|e| Exit::new(exit::ENVIRONMENT, format!("signals: {e}")))?;
     Ok(stop)
 }
 
-fn listen(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
+fn listen(stop: &Arc<AtomicBool>, tell: impl Fn() + Send + 'static) -> std::io::Result<()> {
     let hang_up = (!is_ignored(SIGHUP)).then_some(SIGHUP);
     let mut signals = Signals::new(WARNINGS.into_iter().chain([SIGINT]).chain(hang_up))?;
     // A file at its size limit (`ulimit -f`) is an error of writing, and not the end of the process.
@@ -40,7 +41,9 @@ fn listen(stop: &Arc<AtomicBool>) -> std::io::Result<()> {
     let answer = move || {
         let mut first = None;
         for signal in signals.forever() {
-            stop.store(true, Ordering::Relaxed);
+            if !stop.swap(true, Ordering::Relaxed) {
+                tell();
+            }
             let since = first.get_or_insert_with(Instant::now).elapsed();
             if matches!(signal, SIGINT | SIGTERM) && since >= ONE {
                 low_level::exit(exit::AT_ONCE.into());

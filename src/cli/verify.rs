@@ -1,13 +1,11 @@
 //! `xp verify`.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use super::common::{Global, SpecArgs, answer, answer_json, planned_spec};
 use super::exit::{self, Exit};
 use super::progress::Console;
 use super::run::{build_pool, open_device};
-use super::signals::stop_on_signals;
 use crate::data::Cache;
 use crate::run::verify::{self, Again, Finding, Rerun, Subject};
 
@@ -109,15 +107,14 @@ fn again(
         ));
     }
     let scratch = tempfile::Builder::new().prefix("xp-verify-").tempdir()?;
-    let stop = stop_on_signals()?;
-    let console = Console::new(global.quiet, Arc::clone(&stop));
+    let console = Console::listening(global.quiet)?;
     let again = Again {
         steps: args.steps,
         scratch: scratch.path(),
         cache: &cache,
         executor: executor.as_ref(),
         observer: &console,
-        stop: &stop,
+        stop: console.stop(),
     };
     let came = subject.rerun(plan, &again);
     console.finish();
