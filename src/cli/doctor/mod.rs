@@ -137,7 +137,7 @@ fn find(args: &Args, mirrors: &[String]) -> Findings {
             ));
         }
     }
-    for Place { what, path, free, writable, .. } in &places {
+    for Place { what, path, free, writable, locks, .. } in &places {
         let path = path.display();
         let elsewhere = match *what {
             "results" => "pass --results DIR",
@@ -146,6 +146,8 @@ fn find(args: &Args, mirrors: &[String]) -> Findings {
         };
         if !writable {
             missing.push(format!("{what}: `{path}` cannot be written: {elsewhere}"));
+        } else if !locks {
+            missing.push(format!("{what}: the file system of `{path}` has no locks: {elsewhere}"));
         } else if let Some(free) = free.filter(|free| *free < LITTLE_ROOM) {
             let free = bytes(free);
             missing
@@ -271,7 +273,7 @@ impl Findings {
         let places = self.places.iter().map(|place| {
             let value = json!({
                 "path": place.path, "by": place.by, "size_bytes": place.size,
-                "free_bytes": place.free, "writable": place.writable,
+                "free_bytes": place.free, "writable": place.writable, "locks": place.locks,
             });
             (place.what.replace(' ', "_"), value)
         });

@@ -21,16 +21,18 @@ pub struct Place {
     pub free: Option<u64>,
     /// Whether files can be made there, or in the folder in which it would be made.
     pub writable: bool,
+    /// Whether files there can be locked.
+    pub locks: bool,
 }
 
 impl Place {
     /// Looks at a folder; its size is worth counting only where it is a cache.
     pub fn of(what: &'static str, path: PathBuf, by: &'static str, count: bool) -> Self {
         let size = (count && path.is_dir()).then(|| size(&path));
-        let writable =
-            tempfile::Builder::new().prefix(".xp-").tempfile_in(fs::existing(&path)).is_ok();
+        let file = tempfile::Builder::new().prefix(".xp-").tempfile_in(fs::existing(&path)).ok();
+        let locks = file.as_ref().is_some_and(|file| file.as_file().try_lock().is_ok());
         let free = fs::free_space(&path);
-        Self { what, path, by, size, free, writable }
+        Self { what, path, by, size, free, writable: file.is_some(), locks }
     }
 }
 
