@@ -12,17 +12,18 @@ use signal_hook::low_level;
 
 use super::exit::{self, Exit};
 
-/// Signals that come within this time are one: `timeout` sends its own to the process and to its group.
+/// Signals within this time are one: `timeout -s INT` sends its own to the process and to its group.
 const ONE: Duration = Duration::from_millis(500);
 
 /// What batch systems send before the end, each its own.
 const WARNINGS: [i32; 4] = [SIGTERM, SIGUSR1, SIGUSR2, SIGXCPU];
 
-/// The first SIGINT, SIGHUP or warning asks for a checkpoint; a further SIGINT or SIGTERM ends at once.
+/// The first SIGINT, SIGHUP or warning asks for a checkpoint; only a further SIGINT, as of a second Ctrl-C,
+/// ends at once.
 ///
-/// A further SIGHUP does not: of a terminal that is closed, the shell tells and the system too. It is
-/// left ignored where it was so from the start: `nohup xp run` is to outlive its terminal. `tell` is
-/// called once, when the first one has come.
+/// The others come in rows: of a terminal that is closed, the shell tells and the system too; batch systems
+/// warn once more, and leave time until they kill. SIGHUP is left ignored where it was so from the start:
+/// `nohup xp run` is to outlive its terminal. `tell` is called once, when the first one has come.
 ///
 /// # Errors
 /// A system that gives no handler or thread.
@@ -45,7 +46,7 @@ fn listen(stop: &Arc<AtomicBool>, tell: impl Fn() + Send + 'static) -> std::io::
                 tell();
             }
             let since = first.get_or_insert_with(Instant::now).elapsed();
-            if matches!(signal, SIGINT | SIGTERM) && since >= ONE {
+            if signal == SIGINT && since >= ONE {
                 low_level::exit(exit::AT_ONCE.into());
             }
         }

@@ -125,11 +125,11 @@ impl TermLike for Terminal {
         frame.clear();
         while !waiting.is_empty() {
             match (&self.0.out).write(waiting) {
-                Ok(taken) => drop(waiting.drain(..taken)),
+                Ok(taken @ 1..) => drop(waiting.drain(..taken)),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 // It is gone.
-                Err(_) => waiting.clear(),
+                Ok(0) | Err(_) => waiting.clear(),
             }
         }
         Ok(())

@@ -110,10 +110,11 @@ impl Entry {
             return Ok(payload);
         }
         // Another user's cache can be read where it holds what is asked for, and only then.
-        let _lock = fs::lock(&self.folder.join("lock")).map_err(|error| Error::Environment {
+        fs::create_dir_all(&self.folder).map_err(|error| Error::Environment {
             what: error.to_string(),
             remedy: "set XP_CACHE to a folder that can be written to".to_owned(),
         })?;
+        let _lock = fs::lock(&self.folder.join("lock"))?;
         if let Found::Good(payload) = self.open()? {
             return Ok(payload); // Another caller made it meanwhile.
         }
