@@ -91,13 +91,6 @@ pub fn write_atomic_with(
         write(&mut buffered).map_err(fail)?;
         buffered.flush().map_err(fail)?;
     }
-    #[cfg(unix)]
-    {
-        // tempfile makes 0600; results are as public as any other file of the user.
-        use std::os::unix::fs::PermissionsExt;
-        let mode = std::fs::Permissions::from_mode(0o644);
-        temp.as_file().set_permissions(mode).map_err(fail)?;
-    }
     temp.as_file().sync_all().map_err(fail)?;
     temp.persist(path).map_err(|e| fail(e.error))?;
     sync_dir(parent)
@@ -129,6 +122,12 @@ fn unfinished_name() -> tempfile::Builder<'static, 'static> {
     let (prefix, suffix) = UNFINISHED;
     let mut builder = tempfile::Builder::new();
     builder.prefix(prefix).suffix(suffix);
+    #[cfg(unix)]
+    {
+        // As public as any other file of the user: the umask decides, and not the caution of temporary files.
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(std::fs::Permissions::from_mode(0o666));
+    }
     builder
 }
 

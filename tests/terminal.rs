@@ -118,6 +118,21 @@ fn common_mistakes_are_told_with_what_would_be_right() {
     }
 }
 
+#[cfg(unix)]
+#[test]
+fn the_umask_decides_who_may_read_what_is_written() {
+    use std::os::unix::fs::PermissionsExt;
+    let temp = tempfile::tempdir().expect("a temporary folder");
+    for (umask, mode) in [("002", 0o664), ("022", 0o644), ("077", 0o600)] {
+        let script = format!("umask {umask}; exec \"$0\" init {umask}.toml");
+        let mut command = Command::new("sh");
+        let command = command.args(["-c", &script, env!("CARGO_BIN_EXE_xp")]);
+        assert!(command.current_dir(temp.path()).output().expect("sh runs").status.success());
+        let written = temp.path().join(format!("{umask}.toml")).metadata().expect("written");
+        assert_eq!(written.permissions().mode() & 0o777, mode, "{umask}");
+    }
+}
+
 #[test]
 fn init_writes_a_spec_that_is_right_and_runs_and_is_never_written_over() {
     let temp = tempfile::tempdir().expect("a temporary folder");
