@@ -441,6 +441,25 @@ fn a_closed_pipe_does_not_change_what_the_exit_code_says() {
     assert!(lab.path("results/tiny/report/report.md").exists());
 }
 
+#[test]
+fn a_run_answers_with_one_json_object() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[("max_steps = 30", "max_steps = 2")]);
+    let json = |more: &[&str]| -> Value {
+        let output = lab.run(&spec, "r", &[&["--json"], more].concat());
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).expect("one object")
+    };
+    let before = json(&["--dry-run", "--seeds", "2"]);
+    let paths = ["r/tiny/geo/seed-2", "r/tiny/mix_a0.2/seed-2"];
+    for (run, path) in before["runs"].as_array().unwrap().iter().zip(paths) {
+        assert_eq!((run["state"].as_str(), run["path"].as_str()), (Some("todo"), Some(path)));
+    }
+    let report = json(&[]);
+    let printed = lab.xp(&["report", &spec, "--results", "r", "--json"]);
+    assert_eq!(report, serde_json::from_slice::<Value>(&printed.stdout).unwrap());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_report_of_results_that_cannot_be_written_to_is_printed_and_can_be_written_elsewhere() {

@@ -84,11 +84,16 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
 ///
 /// # Errors
 /// Results that cannot be read or a report that cannot be written.
-pub fn print_after_run(plan: &Plan, layout: &Layout, global: &Global) -> Result<(), Exit> {
+pub fn print_after_run(
+    plan: &Plan,
+    layout: &Layout,
+    json: bool,
+    global: &Global,
+) -> Result<(), Exit> {
     let sources = [(layout.clone(), of_plan(plan, layout)?)];
     let report = report::judge(&sources);
     let written = write_beside(&report, &sources, &Format::ALL);
-    show(&report, written, false, global)
+    show(&report, written, json, global)
 }
 
 fn write_beside(

@@ -3,7 +3,9 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 
-use super::common::{Global, ResultsArgs, SpecArgs, answer, planned_spec};
+use serde_json::json;
+
+use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec};
 use super::exit::{self, Exit};
 use super::progress::Console;
 use crate::data::Cache;
@@ -75,6 +77,9 @@ pub struct Args {
     /// Move results of another protocol under these names to superseded/.
     #[arg(long)]
     supersede: bool,
+    /// Print one JSON object: the report, or with --dry-run the runs.
+    #[arg(long)]
+    json: bool,
 }
 
 /// Carries out `xp run`; at the end it prints the report.
@@ -118,7 +123,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     }
     let executor = open(args)?;
     if args.dry_run {
-        return dry_run(&plan, &options);
+        return dry_run(&plan, &options, args.json);
     }
     let console = Console::listening(global.quiet)?;
     let outcome = run::run(&plan, &options, executor.as_ref(), &console, console.stop());
@@ -189,16 +194,23 @@ fn open(args: &Args) -> Result<Box<dyn Executor + Send>, Exit> {
     Ok(Box::new(several.map_err(|error| Exit::new(exit::ENVIRONMENT, error))?))
 }
 
-fn dry_run(plan: &Plan, options: &Options<'_>) -> Result<(), Exit> {
+fn dry_run(plan: &Plan, options: &Options<'_>, json: bool) -> Result<(), Exit> {
     let index = Index::scan(options.results);
-    let mut out = String::new();
+    let mut runs = Vec::new();
     for run in run::select(plan, options) {
         let dir = run_dir(plan, &run, options.results);
-        let inspection = inspect(&run, &dir, &index)?;
-        let word = inspection.state.word();
-        out.push_str(&format!("{word:<8}  {}  {}\n", dir.path().display(), inspection.reason));
+        runs.push((dir.path().display().to_string(), inspect(&run, &dir, &index)?));
     }
-    answer(&out)
+    if json {
+        let runs = runs.iter().map(|(path, inspection)| {
+            json!({ "path": path, "state": inspection.state.word(), "reason": inspection.reason })
+        });
+        return answer_json(&json!({ "runs": runs.collect::<Vec<_>>() }));
+    }
+    let lines = runs.iter().map(|(path, inspection)| {
+        format!("{:<8}  {path}  {}\n", inspection.state.word(), inspection.reason)
+    });
+    answer(&lines.collect::<String>())
 }
 
 fn finish(plan: &Plan, outcome: &Outcome, args: &Args, global: &Global) -> Result<(), Exit> {
@@ -206,7 +218,19 @@ fn finish(plan: &Plan, outcome: &Outcome, args: &Args, global: &Global) -> Resul
         global.say("stopped on a signal; run the same command again to go on");
         return Err(Exit::silent(exit::INTERRUPTED));
     }
-    super::report::print_after_run(plan, &args.results.layout(), global)?;
+    let layout = args.results.layout();
+    let reported = super::report::print_after_run(plan, &layout, args.json, global);
+    match (reported, ending(outcome)) {
+        // What became of the runs is the news; that there is no report comes with it.
+        (Err(no_report), Err(ending)) if !no_report.message.is_empty() => {
+            Err(Exit::new(ending.code, format!("{}\n{}", ending.message, no_report.message)))
+        }
+        (reported, ending) => ending.and(reported),
+    }
+}
+
+/// What the exit code says of the runs.
+fn ending(outcome: &Outcome) -> Result<(), Exit> {
     let left = match outcome.not_begun {
         0 => String::new(),
         n => format!(", {n} more were not begun"),
