@@ -112,10 +112,12 @@ fn files_that_contradict_each_other_are_named() {
         text.replace(&id, &id.replacen(|c: char| c.is_ascii_digit(), "a", 1))
     };
     let cut = |text: &str| text.split_inclusive('\n').take(20).collect();
-    let edits: [(&str, Edit<'_>, &str); 5] = [
+    let torn = |text: &str| format!("{text}{{\"step\":30,");
+    let edits: [(&str, Edit<'_>, &str); 6] = [
         ("eval.jsonl", &wrong_chunk, "eval.jsonl: "),
         ("train.jsonl", &last_loss, "train.jsonl: "),
         ("train.jsonl", &cut, "20"),
+        ("train.jsonl", &torn, "other bytes than are written of its steps"),
         ("run.json", &other_seed, "run.json: no declaration in lock.json has its train id"),
         ("run.json", &other_evaluation, "run.json: its eval id is "),
     ];

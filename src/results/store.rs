@@ -271,6 +271,15 @@ pub fn read_train(run: &RunDir) -> Result<Vec<Step>> {
     Ok(read_train_lines(&run.train())?.into_iter().map(|(step, _)| step).collect())
 }
 
+/// Whether `train.jsonl` is what is written of these steps, byte for byte: as of a run that ended.
+///
+/// # Errors
+/// If it cannot be read.
+pub fn is_log_of(run: &RunDir, steps: &[Step]) -> Result<bool> {
+    let text: String = steps.iter().map(to_line).collect();
+    Ok(fs::read(&run.train())? == text.as_bytes())
+}
+
 /// Cuts `train.jsonl` to its first `steps` steps; the bytes of those stay as they are.
 ///
 /// # Errors

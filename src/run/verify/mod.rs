@@ -179,6 +179,9 @@ impl Subject {
                 "train.jsonl",
                 format!("its last loss is {own}, run.json has {says}"),
             ));
+        } else if !store::is_log_of(&self.dir, steps).is_ok_and(|as_written| as_written) {
+            let what = "it has other bytes than are written of its steps";
+            found.push(finding("train.jsonl", what));
         }
     }
 
