@@ -1,7 +1,7 @@
 //! Where an answer is shown: its width, its colours, and tables that fit it.
 
 use super::common::Global;
-use super::terminal::is_capable;
+use super::terminal::{is_capable, size};
 use crate::run::status::Phase;
 
 /// Fewest columns that tables are laid out for.
@@ -53,13 +53,12 @@ impl Screen {
     pub fn of_stdout(global: &Global) -> Self {
         let number = |name: &str| std::env::var(name).ok()?.parse::<usize>().ok();
         let (width, height) = (number("COLUMNS"), number("LINES"));
-        let terminal = is_capable(&std::io::stdout());
         // Most shells do not export their variables.
-        let asked = (terminal && (width.is_none() || height.is_none())).then(size).flatten();
+        let (rows, columns) = size(std::io::stdout());
         Self {
-            width: width.or(asked.map(|size| size.1)).unwrap_or(80).max(NARROWEST),
-            height: height.or(asked.map(|size| size.0)).unwrap_or(24).max(10),
-            terminal,
+            width: width.or(columns.map(usize::from)).unwrap_or(80).max(NARROWEST),
+            height: height.or(rows.map(usize::from)).unwrap_or(24).max(10),
+            terminal: is_capable(&std::io::stdout()),
             color: global.color_stdout(),
         }
     }
@@ -138,13 +137,6 @@ impl Screen {
         out.push_str(line.trim_end());
         out.push('\n');
     }
-}
-
-/// Rows and columns of the terminal.
-fn size() -> Option<(usize, usize)> {
-    let size = rustix::termios::tcgetwinsize(std::io::stdout()).ok()?;
-    // A terminal that does not know says 0.
-    (size.ws_row > 0 && size.ws_col > 0).then(|| (size.ws_row.into(), size.ws_col.into()))
 }
 
 /// A name in at most `most` characters: its beginning and its end, which tell it from others.

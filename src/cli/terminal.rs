@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::io::{self, ErrorKind, IsTerminal, Write as _};
-use std::os::fd::AsFd as _;
+use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::sync::{Arc, Mutex, MutexGuard};
 
@@ -20,6 +20,13 @@ const NAMES: [&str; 2] = ["/proc/self/fd/2", "/dev/tty"];
 /// Whether a stream is a terminal that can move its cursor and show colours.
 pub fn is_capable(stream: &impl IsTerminal) -> bool {
     stream.is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Rows and columns of a terminal, each where it is known.
+pub fn size(stream: impl AsFd) -> (Option<u16>, Option<u16>) {
+    let known = |n: u16| (n > 0).then_some(n);
+    let size = rustix::termios::tcgetwinsize(stream);
+    size.map_or((None, None), |size| (known(size.ws_row), known(size.ws_col)))
 }
 
 /// The terminal of stderr. Clones are the same one.
@@ -72,19 +79,15 @@ impl Terminal {
     fn control(&self, count: usize, letter: char) -> io::Result<()> {
         if count == 0 { Ok(()) } else { self.write_str(&format!("\x1b[{count}{letter}")) }
     }
-
-    fn size(&self) -> Option<rustix::termios::Winsize> {
-        rustix::termios::tcgetwinsize(&self.0.out).ok()
-    }
 }
 
 impl TermLike for Terminal {
     fn width(&self) -> u16 {
-        self.size().map(|size| size.ws_col).filter(|&n| n > 0).unwrap_or(80)
+        size(&self.0.out).1.unwrap_or(80)
     }
 
     fn height(&self) -> u16 {
-        self.size().map(|size| size.ws_row).filter(|&n| n > 0).unwrap_or(24)
+        size(&self.0.out).0.unwrap_or(24)
     }
 
     fn move_cursor_up(&self, n: usize) -> io::Result<()> {

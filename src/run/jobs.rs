@@ -106,8 +106,8 @@ pub fn best(speeds: &[Speed]) -> usize {
 fn speed(trial: &Trial<'_>, weights: &[f32], jobs: usize) -> Result<f64, Error> {
     let begin = Barrier::new(jobs);
     let one = || {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(trial.threads / jobs).build();
-        let pool = pool.map_err(no_threads);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(trial.threads / jobs);
+        let pool = pool.build().map_err(no_threads);
         let session = trial.executor.train(&trial.job, Start::Fresh(weights.to_vec()));
         let ready = pool.and_then(|pool| {
             let mut session = session?;

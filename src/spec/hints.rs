@@ -44,11 +44,10 @@ pub fn nearest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) ->
 
 /// The key that a misspelt one most likely means, or one with another program's name for it.
 pub fn nearest_key<'k>(word: &str, keys: &[&'k str]) -> Option<&'k str> {
-    let ours = |alias: &str| ALIASES.iter().find(|(name, _)| *name == alias).map(|(_, key)| *key);
-    let aliases = ALIASES.iter().filter(|(_, key)| keys.contains(key)).map(|(alias, _)| *alias);
-    let near = nearest(word, keys.iter().copied().chain(aliases))?;
-    let key = ours(near).unwrap_or(near);
-    keys.iter().copied().find(|known| *known == key)
+    let aliases = ALIASES.iter().filter(|(_, key)| keys.contains(key));
+    let names = keys.iter().map(|&key| (key, key)).chain(aliases.copied());
+    let near = nearest(word, names.clone().map(|(name, _)| name))?;
+    names.into_iter().find(|(name, _)| *name == near).map(|(_, key)| key)
 }
 
 /// A value of the wrong type.
