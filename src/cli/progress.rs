@@ -55,7 +55,7 @@ impl Console {
     }
 
     /// Set by a signal: what is at work is to stop.
-    pub fn stop(&self) -> &AtomicBool {
+    pub fn stop(&self) -> &Arc<AtomicBool> {
         &self.stop
     }
 
@@ -315,6 +315,7 @@ impl RunObserver for RunLine<'_> {
                 )
             }
             Ending::Diverged { step } => format!("diverged at step {step}"),
+            Ending::Interrupted { step: 0 } => "stopped before its first step was done".into(),
             Ending::Interrupted { step } => format!("checkpointed at step {step}"),
             Ending::Failed(message) => format!("failed: {message}"),
             Ending::Locked => "another process is at it, left alone".into(),

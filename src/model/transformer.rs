@@ -132,7 +132,8 @@ impl<B: Backend> Transformer<B> {
     ///
     /// # Errors
     /// [`Error::Token`] for an id outside the vocabulary, [`Error::Shape`] if the tokens are
-    /// not `rows` rows of at least two, [`Error::OutOfMemory`]; `grads` is then unchanged.
+    /// not `rows` rows of at least two, [`Error::OutOfMemory`]; `grads` is then unchanged. What a device
+    /// says, [`Error::Stopped`] too; `grads` then holds anything.
     pub fn forward_backward(
         &mut self,
         params: &B::Buf,

@@ -1,6 +1,7 @@
 //! The CPU backend: buffers in memory, rayon's current pool, one instruction path.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::backend::{Backend, LinearShape, NormShape, View, ViewMut, Write};
 use super::buffer::Buffer;
@@ -16,6 +17,8 @@ use super::{
 pub struct Cpu {
     isa: Isa,
     pool: Arc<Pool>,
+    /// Set once operators are to stop.
+    stop: Arc<AtomicBool>,
 }
 
 impl Default for Cpu {
@@ -28,7 +31,7 @@ impl Cpu {
     /// The CPU with its fastest instruction path.
     #[must_use]
     pub fn new() -> Self {
-        Self { isa: Isa::detect(), pool: Arc::default() }
+        Self::of(Isa::detect())
     }
 
     /// The CPU with a given instruction path.
@@ -36,17 +39,26 @@ impl Cpu {
     /// # Errors
     /// [`Error::Isa`] if the processor lacks it.
     pub fn with_isa(isa: Isa) -> Result<Self, Error> {
-        if isa.is_available() {
-            Ok(Self { isa, pool: Arc::default() })
-        } else {
-            Err(Error::Isa(isa))
-        }
+        if isa.is_available() { Ok(Self::of(isa)) } else { Err(Error::Isa(isa)) }
     }
 
-    /// The same path with scratch memory of its own, for work beside this one's.
+    fn of(isa: Isa) -> Self {
+        Self { isa, pool: Arc::default(), stop: Arc::default() }
+    }
+
+    /// The same path with scratch memory of its own, for work beside this one's, which stops once
+    /// `stop` is set: a step may take minutes here, longer than a batch system waits.
     #[must_use]
-    pub fn apart(&self) -> Self {
-        Self { isa: self.isa, pool: Arc::default() }
+    pub fn until(&self, stop: &Arc<AtomicBool>) -> Self {
+        Self { stop: Arc::clone(stop), ..Self::of(self.isa) }
+    }
+
+    /// Asked where an operator begins that may take long, and between its parts.
+    ///
+    /// # Errors
+    /// [`Error::Stopped`].
+    pub(crate) fn go_on(&self) -> Result<(), Error> {
+        if self.stop.load(Ordering::Relaxed) { Err(Error::Stopped) } else { Ok(()) }
     }
 
     /// The instruction path.
@@ -130,6 +142,7 @@ impl Backend for Cpu {
         mut y: ViewMut<'_, Buf>,
         write: Write,
     ) -> Result<(), Error> {
+        self.go_on()?;
         let (x, w) = (Matrix::rows(x.slice(), inputs), Matrix::transposed(w.slice(), inputs));
         gemm(self, (rows, outputs, inputs), x, w, y.slice(), write);
         Ok(())
@@ -143,6 +156,7 @@ impl Backend for Cpu {
         mut dx: ViewMut<'_, Buf>,
         write: Write,
     ) -> Result<(), Error> {
+        self.go_on()?;
         let (dy, w) = (Matrix::rows(dy.slice(), outputs), Matrix::rows(w.slice(), inputs));
         gemm(self, (rows, inputs, outputs), dy, w, dx.slice(), write);
         Ok(())
@@ -156,6 +170,7 @@ impl Backend for Cpu {
         mut dw: ViewMut<'_, Buf>,
         write: Write,
     ) -> Result<(), Error> {
+        self.go_on()?;
         let (dy, x) = (Matrix::transposed(dy.slice(), outputs), Matrix::rows(x.slice(), inputs));
         gemm(self, (outputs, inputs, rows), dy, x, dw.slice(), write);
         Ok(())
@@ -220,9 +235,10 @@ impl Backend for Cpu {
         mut out: ViewMut<'_, Buf>,
         mut lse: ViewMut<'_, Buf>,
     ) -> Result<(), Error> {
+        self.go_on()?;
         // Left as it is: a head's tiles are rotated when they are packed, here and in the backward pass.
         attention::forward(self, shape, qkv.slice(), (cos, sin), out.slice(), lse.slice());
-        Ok(())
+        self.go_on()
     }
 
     fn attention_backward(
@@ -235,9 +251,10 @@ impl Backend for Cpu {
         d_out: View<'_, Buf>,
         mut d_qkv: ViewMut<'_, Buf>,
     ) -> Result<(), Error> {
+        self.go_on()?;
         let saved = (qkv.slice(), out.slice(), lse.slice());
         attention::backward(self, shape, saved, (cos, sin), d_out.slice(), d_qkv.slice());
-        Ok(())
+        self.go_on()
     }
 
     fn cross_entropy(
@@ -248,8 +265,7 @@ impl Backend for Cpu {
         targets: &Vec<u32>,
         mut losses: ViewMut<'_, Buf>,
     ) -> Result<(), Error> {
-        cross_entropy::forward(self, shape, x.slice(), w.slice(), targets, losses.slice());
-        Ok(())
+        cross_entropy::forward(self, shape, x.slice(), w.slice(), targets, losses.slice())
     }
 
     fn cross_entropy_backward(
@@ -272,8 +288,7 @@ impl Backend for Cpu {
             scale,
             losses.slice(),
             grads,
-        );
-        Ok(())
+        )
     }
 
     fn embedding(

@@ -3,11 +3,11 @@
 
 use rayon::prelude::*;
 
-use super::Write;
 use super::cpu::Cpu;
 use super::gemm::{Matrix, gemm};
 use super::isa::simd_kernel;
 use super::math::{exp_in_place, ln, max, sum_exp};
+use super::{Error, Write};
 
 /// The target of a position whose loss does not count.
 pub const IGNORE: u32 = u32::MAX;
@@ -61,11 +61,12 @@ pub(crate) fn forward(
     w: &[f32],
     targets: &[u32],
     losses: &mut [f32],
-) {
+) -> Result<(), Error> {
     assert!(x.len() == rows * width && targets.len() == rows && losses.len() == rows);
     let chunk = rows_per_chunk(vocab_size).min(rows);
     let mut scratch = cpu.pool().take(chunk * vocab_size);
     for first in (0..rows).step_by(chunk.max(1)) {
+        cpu.go_on()?;
         let count = chunk.min(rows - first);
         let logits = &mut scratch[..count * vocab_size];
         let left = Matrix::rows(&x[first * width..(first + count) * width], width);
@@ -78,6 +79,7 @@ pub(crate) fn forward(
             *loss = if counted { row_loss(cpu.isa(), logits, target as usize) } else { 0.0 };
         });
     }
+    Ok(())
 }
 
 pub(crate) fn forward_backward(
@@ -88,12 +90,13 @@ pub(crate) fn forward_backward(
     scale: f32,
     losses: &mut [f32],
     (dx, dw): (&mut [f32], &mut [f32]),
-) {
+) -> Result<(), Error> {
     assert!(x.len() == rows * width && targets.len() == rows && losses.len() == rows);
     assert!(dx.len() == x.len() && dw.len() == w.len());
     let chunk = rows_per_chunk(vocab_size).min(rows);
     let mut scratch = cpu.pool().take(chunk * vocab_size);
     for first in (0..rows).step_by(chunk.max(1)) {
+        cpu.go_on()?;
         let count = chunk.min(rows - first);
         let logits = &mut scratch[..count * vocab_size];
         let x = &x[first * width..(first + count) * width];
@@ -113,6 +116,7 @@ pub(crate) fn forward_backward(
         gemm(cpu, (count, width, vocab_size), g, Matrix::rows(w, width), dx, Write::Set);
         gemm(cpu, (vocab_size, width, count), g_t, left, dw, Write::Add);
     }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -152,7 +156,8 @@ mod tests {
                 let shape = HeadShape { rows, width, vocab_size };
                 let scale = 0.25;
                 let mut losses = vec![f32::NAN; rows];
-                forward(&cpu, shape, &x, &w, &targets, &mut losses);
+                forward(&cpu, shape, &x, &w, &targets, &mut losses)
+                    .expect("nobody asks it to stop");
                 let want = reference(&wide(&x), &wide(&w), &targets, width);
                 check("losses", &losses, &want, 2e-6);
 
@@ -160,7 +165,8 @@ mod tests {
                 let start = noise(w.len(), "dw");
                 let (mut dx, mut dw) = (vec![f32::NAN; x.len()], start.clone());
                 let grads = (&mut dx[..], &mut dw[..]);
-                forward_backward(&cpu, shape, (&x, &w), &targets, scale, &mut again, grads);
+                forward_backward(&cpu, shape, (&x, &w), &targets, scale, &mut again, grads)
+                    .expect("nobody asks it to stop");
                 assert_eq!(losses, again, "evaluation and training losses have the same bits");
                 let loss = |x: &[f64], w: &[f64]| {
                     f64::from(scale) * reference(x, w, &targets, width).iter().sum::<f64>()
@@ -181,12 +187,14 @@ mod tests {
         assert!(rows > 2 * rows_per_chunk(vocab_size));
         for cpu in cpus() {
             let mut losses = vec![0.0; rows];
-            forward(&cpu, HeadShape { rows, width, vocab_size }, &x, &w, &targets, &mut losses);
+            forward(&cpu, HeadShape { rows, width, vocab_size }, &x, &w, &targets, &mut losses)
+                .expect("nobody asks it to stop");
             for i in 0..rows {
                 let mut one = [0.0];
                 let x = &x[i * width..(i + 1) * width];
                 let shape = HeadShape { rows: 1, width, vocab_size };
-                forward(&cpu, shape, x, &w, &targets[i..=i], &mut one);
+                forward(&cpu, shape, x, &w, &targets[i..=i], &mut one)
+                    .expect("nobody asks it to stop");
                 assert_eq!(one[0], losses[i]);
             }
         }
@@ -197,7 +205,8 @@ mod tests {
         for cpu in cpus() {
             let shape = HeadShape { rows: 1, width: 1, vocab_size: 3 };
             let mut losses = [0.0];
-            forward(&cpu, shape, &[1.0], &[1.0, f32::NAN, 2.0], &[0], &mut losses);
+            forward(&cpu, shape, &[1.0], &[1.0, f32::NAN, 2.0], &[0], &mut losses)
+                .expect("nobody asks it to stop");
             assert!(losses[0].is_nan());
         }
     }

@@ -45,6 +45,9 @@ pub enum Error {
     /// The processor lacks an instruction path.
     #[error("this processor does not have the instruction path `{0}`; use `portable`")]
     Isa(Isa),
+    /// It was asked to stop ([`super::Cpu::until`]); what it has written is undefined.
+    #[error("stopped on request")]
+    Stopped,
     /// The device failed.
     #[error("device: {0}")]
     Device(String),

@@ -1,5 +1,6 @@
 //! What carrying out a run needs to know.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
@@ -44,13 +45,13 @@ pub struct Context<'a> {
     /// Runs that may be at work beside each other, this one among them.
     pub jobs: usize,
     /// Set by a signal.
-    pub stop: &'a AtomicBool,
+    pub stop: &'a Arc<AtomicBool>,
 }
 
 impl Context<'_> {
     /// The run as the arithmetic sees it.
     pub fn job(&self) -> Job<'_> {
-        job(self.run, self.steps)
+        job(self.run, self.steps, self.stop)
     }
 
     /// What provenance says of the work.
@@ -99,6 +100,7 @@ impl Context<'_> {
 }
 
 /// A run as the arithmetic sees it.
-pub fn job<'a>(run: &'a Run<'_>, steps: u64) -> Job<'a> {
-    Job { protocol: &run.point.resolved.protocol, freq: &run.config.freq, seed: run.seed, steps }
+pub fn job<'a>(run: &'a Run<'_>, steps: u64, stop: &'a Arc<AtomicBool>) -> Job<'a> {
+    let (protocol, freq) = (&run.point.resolved.protocol, &run.config.freq);
+    Job { protocol, freq, seed: run.seed, steps, stop }
 }

@@ -152,6 +152,7 @@ impl From<ops::Error> for Error {
     fn from(error: ops::Error) -> Self {
         match error {
             ops::Error::Token { .. } | ops::Error::Shape { .. } => Self::Input(error.to_string()),
+            ops::Error::Stopped => Self::Stopped,
             _ => Self::Environment(error.to_string()),
         }
     }
@@ -184,11 +185,11 @@ impl Executor for Cpu {
     }
 
     fn train(&self, job: &Job<'_>, start: Start) -> Result<Box<dyn TrainSession>, Error> {
-        open_training(self.backend.apart(), job, start)
+        open_training(self.backend.until(job.stop), job, start)
     }
 
     fn evaluate(&self, job: &Job<'_>, weights: Vec<f32>) -> Result<Box<dyn EvalSession>, Error> {
-        open_evaluation(self.backend.apart(), job, weights)
+        open_evaluation(self.backend.until(job.stop), job, weights)
     }
 }
 

@@ -4,13 +4,13 @@ use std::sync::atomic::Ordering;
 
 use serde_json::Value as Json;
 
-use super::Error;
 use super::board::Board;
 use super::context::Context;
 use super::executor::EvalSession;
 use super::observer::RunObserver;
 use super::state::chunks_to_do;
 use super::streams::read_into;
+use super::{Error, executor};
 use crate::eval;
 use crate::plan::{Chunks, Coverage, eval_id};
 use crate::results::{ChunkLoss, DataIdentity, Record, Status, Training, store};
@@ -65,7 +65,10 @@ pub fn evaluate(
             }
             tokens.clear();
             read_into(validation, chunk * length, *length, &mut tokens);
-            let losses = context.lane.run(|| session.losses(&tokens))?;
+            let losses = match context.lane.run(|| session.losses(&tokens)) {
+                Err(executor::Error::Stopped) => return Ok(false),
+                losses => losses?,
+            };
             let train_len = run.point.resolved.protocol.train.seq_len;
             let line = eval::chunk_loss(*length, *chunk, &losses, train_len);
             lines.push(ChunkLoss { transform: transform.clone(), ..line });

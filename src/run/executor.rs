@@ -4,6 +4,9 @@
 //! losses are a formula of the run makes everything around the arithmetic testable in
 //! milliseconds.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
 use crate::model::Layout;
 use crate::plan::{LayerSets, Protocol};
 use crate::train::StepNumbers;
@@ -18,6 +21,10 @@ pub enum Error {
     /// The input is wrong: initial weights, token ids.
     #[error("{0}")]
     Input(String),
+    /// [`Job::stop`] was set: the step or the chunk at work was given up, and what the session holds is
+    /// as it was before it.
+    #[error("stopped on request")]
+    Stopped,
 }
 
 /// The system gives no more threads.
@@ -53,7 +60,7 @@ pub(super) fn fit(
     )))
 }
 
-/// One run as the arithmetic sees it: numbers only.
+/// One run as the arithmetic sees it.
 pub struct Job<'a> {
     /// The protocol.
     pub protocol: &'a Protocol,
@@ -63,6 +70,8 @@ pub struct Job<'a> {
     pub seed: u64,
     /// Steps of the whole run.
     pub steps: u64,
+    /// Set once its sessions are to stop. A device whose steps are long gives the one at work up.
+    pub stop: &'a Arc<AtomicBool>,
 }
 
 /// Where a training begins.
@@ -126,7 +135,7 @@ pub trait TrainSession: Send {
     /// Carries out one step on `tokens`: batch_size rows of seq_len tokens.
     ///
     /// # Errors
-    /// Token ids outside the vocabulary; a device that fails.
+    /// Token ids outside the vocabulary; a device that fails; [`Error::Stopped`].
     fn step(&mut self, tokens: &[u32]) -> Result<StepNumbers, Error>;
 
     /// Steps done.
@@ -156,6 +165,6 @@ pub trait EvalSession: Send {
     /// The losses of one evaluation chunk: `tokens.len() - 1` values, nats.
     ///
     /// # Errors
-    /// Token ids outside the vocabulary; a device that fails.
+    /// Token ids outside the vocabulary; a device that fails; [`Error::Stopped`].
     fn losses(&mut self, tokens: &[u32]) -> Result<Vec<f32>, Error>;
 }

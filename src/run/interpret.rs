@@ -1,12 +1,12 @@
 //! A plan, carried out run by run.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::carry::{carry_out, record_failure, tidy};
 use super::context::{CheckpointPolicy, Context, job};
-use super::executor::{Executor, no_threads};
+use super::executor::{self, Executor, no_threads};
 use super::jobs::{self, Jobs, Trial};
 use super::lanes::{Lanes, side_by_side};
 use super::observer::{Ending, Observer};
@@ -101,7 +101,7 @@ pub fn run(
     options: &Options<'_>,
     executor: &dyn Executor,
     observer: &dyn Observer,
-    stop: &AtomicBool,
+    stop: &Arc<AtomicBool>,
 ) -> Result<Outcome, Error> {
     let runs = select(plan, options);
     let mut outcome = Outcome { selected: runs.len(), ..Outcome::default() };
@@ -160,7 +160,14 @@ pub fn run(
         Jobs::Given(_) => asked,
         Jobs::Measured => match executor.jobs() {
             Some(jobs) => jobs.clamp(1, todo.len().max(1)),
-            None => measure(&trainings, &lanes, options, executor, observer, &streams)?,
+            None => {
+                match measure(&trainings, &lanes, options, executor, observer, &streams, stop) {
+                    Err(Error::Executor(executor::Error::Stopped)) => {
+                        return Ok(Outcome { interrupted: true, ..outcome });
+                    }
+                    jobs => jobs?,
+                }
+            }
         },
     };
     let items = todo.into_iter().enumerate().map(|(i, (run, dir, _))| {
@@ -200,6 +207,7 @@ fn measure(
     executor: &dyn Executor,
     observer: &dyn Observer,
     streams: &Opened,
+    stop: &Arc<AtomicBool>,
 ) -> Result<usize, Error> {
     let Some(first) = trainings.first() else { return Ok(1) };
     let (streams, steps) = streams.open(first.point, true, options.cache, observer)?;
@@ -209,7 +217,7 @@ fn measure(
     observer.measuring();
     let speeds = jobs::measure(&Trial {
         executor,
-        job: job(first, steps),
+        job: job(first, steps, stop),
         batch: &batch,
         runs: trainings.len(),
         threads: lanes.threads(),
@@ -234,7 +242,7 @@ struct Sweep<'a> {
     options: &'a Options<'a>,
     executor: &'a dyn Executor,
     observer: &'a dyn Observer,
-    stop: &'a AtomicBool,
+    stop: &'a Arc<AtomicBool>,
     /// Runs that are left to do.
     total: usize,
     streams: Opened,

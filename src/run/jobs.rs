@@ -65,7 +65,7 @@ impl Trial<'_> {
 /// ([`best`]); empty if nothing was worth timing.
 ///
 /// # Errors
-/// A device that fails.
+/// A device that fails; [`Error::Stopped`].
 pub fn measure(trial: &Trial<'_>) -> Result<Vec<Speed>, Error> {
     let most = trial.runs.min(trial.threads);
     let steps = trial.steps();

@@ -175,6 +175,7 @@ impl Error {
                 ErrorKind::Environment
             }
             Self::Executor(executor::Error::Input(_)) | Self::Input(_) => ErrorKind::Input,
+            Self::Executor(executor::Error::Stopped) => ErrorKind::Stopped,
             Self::Conflict(_)
             | Self::RunConflict(_)
             | Self::OtherDevice { .. }

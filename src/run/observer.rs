@@ -19,7 +19,7 @@ pub enum Ending {
         /// The step at which it did.
         step: u64,
     },
-    /// A signal came; a checkpoint is there.
+    /// A signal came; a checkpoint is there, if a step was done.
     Interrupted {
         /// Steps done.
         step: u64,

@@ -4,7 +4,6 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::Error;
 use super::board::{Board, StepScalars};
 use super::context::Context;
 use super::evaluate::{Outcome, evaluate};
@@ -15,6 +14,7 @@ use super::room;
 use super::state::Inspection;
 use super::steps::Steps;
 use super::streams::Batches;
+use super::{Error, executor};
 use crate::fs;
 use crate::model::Layout;
 use crate::plan::{Coverage, eval_id};
@@ -32,6 +32,8 @@ struct UnderWay<'a> {
     board: Board,
     durations: Vec<Duration>,
     last_checkpoint: Instant,
+    /// Steps that a checkpoint has.
+    saved: u64,
     /// Of the last step, if it was carried out here.
     last_loss: Option<f64>,
 }
@@ -42,8 +44,18 @@ enum Reached {
     End,
     /// A loss or a gradient that is not finite, at this step.
     Divergence(u64),
-    /// A signal; so many steps are done, and a checkpoint is there.
+    /// A signal; so many steps are done, and a checkpoint has them.
     Signal(u64),
+}
+
+/// What came of a step.
+enum Taken {
+    /// It is done, and in the log.
+    Done,
+    /// So too, but the loss or the gradient is not finite.
+    NotFinite,
+    /// It was given up.
+    Stopped,
 }
 
 /// Trains a run, and evaluates it.
@@ -87,6 +99,7 @@ pub fn train(
         board: Board::open(dir, context.tensorboard, from)?,
         durations: Vec::new(),
         last_checkpoint: Instant::now(),
+        saved: from,
         last_loss: None,
         context,
         owner,
@@ -114,13 +127,13 @@ impl UnderWay<'_> {
         let batches = Batches::new(context.run, tokens)?;
         while self.session.position() < context.steps {
             let step = self.session.position();
-            let finite = self.step(&batches, &mut batch, observer)?;
-            if !finite {
+            let taken = self.step(&batches, &mut batch, observer)?;
+            if matches!(taken, Taken::NotFinite) {
                 self.board.flush()?;
                 return Ok(Reached::Divergence(step));
             }
-            let done = step + 1;
-            let stopping = context.stop.load(Ordering::Relaxed);
+            let done = self.session.position();
+            let stopping = matches!(taken, Taken::Stopped) || context.stop.load(Ordering::Relaxed);
             let due = self.last_checkpoint.elapsed() >= context.checkpoints.every
                 || context.checkpoints.every_steps.is_some_and(|n| done.is_multiple_of(n));
             if due || stopping || done == context.steps {
@@ -135,18 +148,21 @@ impl UnderWay<'_> {
         Ok(Reached::End)
     }
 
-    /// The next step; false if its loss or gradient is not finite.
+    /// The next step.
     fn step(
         &mut self,
         batches: &Batches<'_>,
         batch: &mut Vec<u32>,
         observer: &mut dyn RunObserver,
-    ) -> Result<bool, Error> {
+    ) -> Result<Taken, Error> {
         let (context, step) = (self.context, self.session.position());
         let tokens = context.run.point.resolved.protocol.train.tokens(1);
         let began = Instant::now();
         batches.read(step, batch);
-        let numbers = context.lane.run(|| self.session.step(batch))?;
+        let numbers = match context.lane.run(|| self.session.step(batch)) {
+            Err(executor::Error::Stopped) => return Ok(Taken::Stopped),
+            numbers => numbers?,
+        };
         let took = began.elapsed();
         self.durations.push(took);
         let finite = |x: f64| x.is_finite().then_some(x);
@@ -166,11 +182,15 @@ impl UnderWay<'_> {
             tokens_per_s: tokens as f64 / took.as_secs_f64().max(1e-9),
         })?;
         observer.step(&line, context.steps, tokens, took);
-        Ok(line.loss.is_some() && line.grad_norm.is_some())
+        let finite = line.loss.is_some() && line.grad_norm.is_some();
+        Ok(if finite { Taken::Done } else { Taken::NotFinite })
     }
 
-    /// Writes a checkpoint after `done` steps.
+    /// Writes a checkpoint after `done` steps, if none has them.
     fn save(&mut self, done: u64) -> Result<(), Error> {
+        if done == self.saved {
+            return Ok(());
+        }
         self.steps.sync()?;
         let (to, layout) = (self.context.dir.checkpoint(), self.session.layout());
         let read = |arena, offset, out: &mut [f32]| {
@@ -184,6 +204,7 @@ impl UnderWay<'_> {
             checkpoint::save(&to, &self.owner, layout, done, read)?;
         }
         self.last_checkpoint = Instant::now();
+        self.saved = done;
         Ok(())
     }
 

@@ -144,7 +144,8 @@ impl<B: Backend> Trainer<B> {
     /// not finite the parameters stay as they were.
     ///
     /// # Errors
-    /// A token id outside the vocabulary; a device that fails.
+    /// A token id outside the vocabulary; a device that fails; [`Error::Stopped`], after which parameters
+    /// and moments are as they were.
     pub fn step(&mut self, tokens: &[u32]) -> Result<StepNumbers, Error> {
         let loss = self.gradient(tokens)?;
         let lr = self.schedule.lr(self.optimizer.step);

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use xp::data::{Cache, ContentHashes, Progress};
 use xp::ops::cuda::Emulator;
@@ -62,7 +61,7 @@ fn run(plan: &Plan, executor: &dyn Executor) -> Result<BTreeMap<String, Vec<u8>>
         force: false,
         supersede: false,
     };
-    xp::run::run(plan, &options, executor, &Quiet, &AtomicBool::new(false))?;
+    xp::run::run(plan, &options, executor, &Quiet, &Arc::default())?;
     let mut files = BTreeMap::new();
     for run in plan.runs() {
         let dir = run_dir(plan, &run, &layout);

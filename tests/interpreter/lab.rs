@@ -1,6 +1,7 @@
 //! A folder in which plans are carried out on the mock device, and what lies there then.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use xp::data::{Cache, ContentHashes, Progress};
@@ -18,7 +19,7 @@ struct Watch<'a> {
     steps: AtomicU64,
     chunks: AtomicU64,
     evaluated: AtomicU64,
-    stop: &'a AtomicBool,
+    stop: &'a Arc<AtomicBool>,
 }
 
 impl Watch<'_> {
@@ -101,7 +102,7 @@ impl Lab {
         (steps, chunks): (u64, u64),
         jobs: usize,
     ) -> Did {
-        let (mock, stop) = (Mock::default(), AtomicBool::new(false));
+        let (mock, stop) = (Mock::default(), Arc::new(AtomicBool::new(false)));
         let watch =
             Watch { steps: steps.into(), chunks: chunks.into(), evaluated: 0.into(), stop: &stop };
         let outcome = self.carry_out(plan, results, &mock, jobs, &watch).unwrap();
@@ -135,7 +136,7 @@ impl Lab {
 
     /// What becomes of a plan on a device or several.
     pub fn outcome_on(&self, plan: &Plan, results: &str, executor: &dyn Executor) -> Outcome {
-        let stop = AtomicBool::new(false);
+        let stop = Arc::new(AtomicBool::new(false));
         let (steps, chunks) = (u64::MAX.into(), u64::MAX.into());
         let watch = Watch { steps, chunks, evaluated: 0.into(), stop: &stop };
         self.carry_out(plan, results, executor, executor.jobs().unwrap_or(1), &watch).unwrap()
@@ -143,7 +144,7 @@ impl Lab {
 
     /// Why a plan is not begun.
     pub fn refusal(&self, plan: &Plan, results: &str) -> Error {
-        let stop = AtomicBool::new(false);
+        let stop = Arc::new(AtomicBool::new(false));
         let watch = Watch { steps: 0.into(), chunks: 0.into(), evaluated: 0.into(), stop: &stop };
         self.carry_out(plan, results, &Mock::default(), 1, &watch).unwrap_err()
     }

@@ -5,11 +5,17 @@ mod lab;
 mod mock;
 mod transforms;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
 use xp::plan::Plan;
 use xp::report::{Input, Report, summary_csv};
 use xp::results::{self, store};
+use xp::run::executor::{self, Job, Start, TrainSession};
 use xp::run::state::{Index, inspect};
 use xp::run::{Error, ErrorKind, Executor as _, Several, run_dir};
+use xp::train::checkpoint::Arena;
 
 use lab::{Lab, plan};
 use mock::{Dying, Mock, TRAINED};
@@ -86,6 +92,64 @@ fn a_granule_that_memory_cannot_hold_is_refused_where_it_is_trained() {
     cpu.check(protocol, false, 1).unwrap();
     let error = cpu.check(protocol, false, 1 << 30).unwrap_err().to_string();
     assert!(error.contains("side by side") && error.contains("--jobs"), "{error}");
+}
+
+#[test]
+fn a_step_or_a_chunk_that_is_given_up_leaves_the_session_as_it_was() {
+    let plan = plan(&[]);
+    let run = &plan.runs()[0];
+    let stop = Arc::new(AtomicBool::new(false));
+    let (protocol, freq) = (&run.point.resolved.protocol, &run.config.freq);
+    let job = Job { protocol, freq, seed: run.seed, steps: 3, stop: &stop };
+    let train = &protocol.train;
+    let count = (train.batch_size * train.seq_len) as usize;
+    let tokens: Vec<u32> = (0..count).map(|i| (i * 31 % 200) as u32).collect();
+    let cpu = xp::run::Cpu::new();
+    let open = || {
+        let start = Start::Fresh(cpu.initial(&job).unwrap());
+        cpu.train(&job, start).unwrap()
+    };
+    let state = |session: &dyn TrainSession| {
+        [Arena::Weights, Arena::ExpAvg, Arena::ExpAvgSq].map(|arena| {
+            let mut values = vec![f32::NAN; session.layout().len()];
+            session.read(arena, 0, &mut values).unwrap();
+            values
+        })
+    };
+    let (mut whole, mut stopped) = (open(), open());
+    let (mut given_up, mut delay) = (0, Duration::ZERO);
+    for step in 0..3 {
+        let want = whole.step(&tokens).unwrap();
+        // Later and later in the step, until one is through.
+        let got = loop {
+            let before = state(stopped.as_ref());
+            let came = std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    std::thread::sleep(delay);
+                    stop.store(true, Ordering::Relaxed);
+                });
+                stopped.step(&tokens)
+            });
+            stop.store(false, Ordering::Relaxed);
+            delay += Duration::from_micros(200);
+            match came {
+                Ok(numbers) => break numbers,
+                Err(error) => {
+                    assert!(matches!(error, executor::Error::Stopped), "{error}");
+                    assert!(state(stopped.as_ref()) == before && stopped.position() == step);
+                    given_up += 1;
+                }
+            }
+        };
+        assert_eq!(got, want);
+        assert!(state(stopped.as_ref()) == state(whole.as_ref()));
+    }
+    assert!(given_up > 0);
+    let (mut whole, mut stopped) = (whole.finish(), stopped.finish());
+    stop.store(true, Ordering::Relaxed);
+    assert!(matches!(stopped.losses(&tokens), Err(executor::Error::Stopped)));
+    stop.store(false, Ordering::Relaxed);
+    assert_eq!(stopped.losses(&tokens).unwrap(), whole.losses(&tokens).unwrap());
 }
 
 #[test]

@@ -52,7 +52,8 @@ simd_kernel! {
     }
 }
 
-/// `d_qkv` = gradient with respect to q, k and v before rotation.
+/// `d_qkv` = gradient with respect to q, k and v before rotation; undefined if the CPU was asked to
+/// stop meanwhile.
 pub(crate) fn backward(
     cpu: &Cpu,
     shape: AttentionShape,
@@ -93,6 +94,9 @@ fn backward_with<T: Tile>(
     (0..rows * heads).into_par_iter().for_each_init(
         || cpu.pool().take(scratch_len),
         |scratch, index| {
+            if cpu.go_on().is_err() {
+                return;
+            }
             let head = Head { shape, qkv, cos, sin, row: index / heads, index: index % heads };
             let (key_panels, rest) = scratch.split_at_mut(length * head_dim);
             let (value_panels, rest) = rest.split_at_mut(length * head_dim);

@@ -52,6 +52,7 @@ simd_kernel! {
     }
 }
 
+/// What it writes is undefined if the CPU was asked to stop meanwhile.
 pub(crate) fn forward(
     cpu: &Cpu,
     shape: AttentionShape,
@@ -105,6 +106,9 @@ fn forward_with<T: Tile>(
     (0..rows * heads * blocks).into_par_iter().for_each_init(
         || cpu.pool().take(scratch_len),
         |scratch, task| {
+            if cpu.go_on().is_err() {
+                return;
+            }
             let (index, block) = (task / blocks, task % blocks);
             let head = head_at(index);
             let first = block * QUERY_BLOCK;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::watch::Watch;
@@ -27,7 +28,7 @@ pub struct Again<'a> {
     /// Who wants to know how it goes.
     pub observer: &'a dyn Observer,
     /// Set by a signal.
-    pub stop: &'a AtomicBool,
+    pub stop: &'a Arc<AtomicBool>,
 }
 
 /// What came of carrying a run out again.

@@ -12,8 +12,7 @@ use std::error::Error;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use serde_json::json;
 use xp::data::{Cache, ContentHashes, Progress};
@@ -199,7 +198,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         supersede: false,
     };
     let recorder = Recorder { folder: folder.clone() };
-    let outcome = xp::run::run(&plan, &options, &recorder, &Quiet, &AtomicBool::new(false))?;
+    let outcome = xp::run::run(&plan, &options, &recorder, &Quiet, &Arc::default())?;
     std::fs::remove_dir_all(layout.root())?;
     match outcome.finished {
         1 => Ok(()),
