@@ -58,17 +58,20 @@ fn the_seed_rule_is_said_to_lose_power() {
 
 #[test]
 fn mistakes_are_usage_errors() {
-    for args in [
-        &["--gap", "5"][..],
-        &["--std", "-1"],
-        &["--correlation", "2"],
-        &["--rule", "best"],
-        &["--seeds", "1"],
-        &["--effect", "1", "--gap", "5"],
-        &["no/such/folder.toml"],
+    for (args, said) in [
+        (&["--gap", "5"][..], "--gap needs a std"),
+        (&["--std", "-1"], "it is a number above 0"),
+        (&["--correlation", "2"], "it is a number from 0 to 1"),
+        (&["--power", "1"], "it is a number between 0 and 1"),
+        (&["--rule", "best"], "it is auto, seeds or ci"),
+        (&["--seeds", "1"], "1 is not in 2..=100"),
+        (&["--seeds", "-3"], "-3 is not in 2..=100"),
+        (&["--effect", "1", "--gap", "5"], "cannot be used with"),
+        (&["no/such/folder.toml"], "there is no `no/such/folder.toml`"),
     ] {
         let output = power(args);
-        assert!(matches!(output.status.code(), Some(2 | 3)), "{args:?}: {:?}", output.status);
-        assert!(!output.stderr.is_empty() && output.stdout.is_empty(), "{args:?}");
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{args:?}: {told}");
+        assert!(told.contains(said) && output.stdout.is_empty(), "{args:?}: {told}");
     }
 }

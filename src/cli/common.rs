@@ -105,8 +105,13 @@ pub struct SpecArgs {
     #[arg(long, value_name = "NAME", help_heading = OF_SPEC)]
     pub name: Option<String>,
     /// Refuse to expand to more runs.
-    #[arg(long, value_name = "N", default_value_t = plan::MAX_RUNS, help_heading = OF_SPEC)]
+    #[arg(long, value_name = "N", default_value_t = plan::MAX_RUNS, value_parser = whole, help_heading = OF_SPEC)]
     pub max_runs: u64,
+}
+
+/// A whole number of the command line.
+pub fn whole(text: &str) -> Result<u64, String> {
+    text.parse().map_err(|_| format!("it is a whole number from 0 to {}", u64::MAX))
 }
 
 impl Default for SpecArgs {

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-use super::common::{Global, SpecArgs, answer, answer_json, planned_spec};
+use super::common::{Global, SpecArgs, answer, answer_json, planned_spec, whole};
 use super::exit::{self, Exit};
 use crate::canonical::{self, Difference};
 use crate::plan::{Plan, resolved_keys};
@@ -27,7 +27,7 @@ pub struct Args {
     #[arg(long)]
     json: bool,
     /// Refuse to expand to more runs.
-    #[arg(long, value_name = "N", default_value_t = crate::plan::MAX_RUNS)]
+    #[arg(long, value_name = "N", default_value_t = crate::plan::MAX_RUNS, value_parser = whole)]
     max_runs: u64,
 }
 

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, counted, planned_spec};
+use super::common::{
+    Global, ResultsArgs, SpecArgs, answer, answer_json, counted, planned_spec, whole,
+};
 use super::exit::{self, Exit};
 use crate::results::import::{self, Options, Parsed, Taken};
 use crate::run::now;
@@ -23,7 +25,7 @@ pub struct Args {
     #[arg(long, value_name = "SPEC", value_hint = clap::ValueHint::FilePath)]
     spec: PathBuf,
     /// The seed of a file that names none.
-    #[arg(long)]
+    #[arg(long, value_parser = whole)]
     seed: Option<u64>,
     /// The sweep point of a spec that sweeps protocols.
     #[arg(long)]

@@ -30,7 +30,7 @@ mod version;
 
 use std::io::{IsTerminal, Write};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use common::Global;
 use exit::Exit;
@@ -82,6 +82,12 @@ enum Command {
     Completions(completions::Args),
 }
 
+/// The command line. A negative number is a value, to be told what would be one, and no unknown option.
+fn parse() -> Result<Cli, clap::Error> {
+    let command = Cli::command().mut_subcommands(|command| command.allow_negative_numbers(true));
+    Cli::from_arg_matches(&command.try_get_matches()?)
+}
+
 /// Columns of the terminal, as far as the shell says.
 fn columns() -> usize {
     std::env::var("COLUMNS").ok().and_then(|text| text.parse().ok()).unwrap_or(80)
@@ -90,7 +96,7 @@ fn columns() -> usize {
 /// Runs the command line; returns the exit code.
 #[must_use]
 pub fn main() -> u8 {
-    let cli = match Cli::try_parse() {
+    let cli = match parse() {
         Ok(cli) => cli,
         Err(error) => {
             if let Some(message) = mistakes::of_command(&error) {

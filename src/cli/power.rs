@@ -52,8 +52,8 @@ pub struct Args {
     /// Numbers of seeds to show.
     #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = clap::value_parser!(u16).range(2..=100))]
     seeds: Option<Vec<u16>>,
-    /// How often a gap is to be found, from 0 to 1.
-    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = share)]
+    /// How often a gap is to be found: 0.8 is in 80 % of experiments.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.8, value_parser = part)]
     power: f64,
     /// One JSON object: {"premises", "seeds", "needed"}.
     #[arg(long)]
@@ -70,6 +70,10 @@ fn positive(text: &str) -> Result<f64, String> {
 
 fn share(text: &str) -> Result<f64, String> {
     number(text, |value| (0.0..=1.0).contains(&value), "a number from 0 to 1")
+}
+
+fn part(text: &str) -> Result<f64, String> {
+    number(text, |value| value > 0.0 && value < 1.0, "a number between 0 and 1")
 }
 
 fn percent(text: &str) -> Result<f64, String> {
@@ -249,7 +253,7 @@ fn text(premises: &Premises, rows: &[Prospect], needed: &[(Rule, Option<usize>)]
             _ => "",
         };
         out.push_str(&format!(
-            "note: the std over seeds does not shrink as seeds are added. With 10 or more, rule \n      \
+            "note: the std over seeds does not shrink as seeds are added. With 10 or more, rule\n      \
              `seeds` has almost no power for gaps below {least:.1} std{auto}.\n"
         ));
     }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec};
+use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec, whole};
 use super::exit::{self, Exit};
 use super::progress::Console;
 use crate::data::Cache;
@@ -39,7 +39,7 @@ pub struct Args {
     #[arg(long, value_name = "GLOB")]
     only: Option<String>,
     /// Only these of the declared seeds: 42,7.
-    #[arg(long, value_name = "LIST", value_delimiter = ',')]
+    #[arg(long, value_name = "LIST", value_delimiter = ',', value_parser = whole)]
     seeds: Option<Vec<u64>>,
     /// Where to compute: auto (the first GPU, else the CPU), cpu, cuda, cuda:N.
     #[arg(long, value_name = "DEVICE", default_value = "auto")]

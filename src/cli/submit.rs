@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use super::common::{
-    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, counted, planned_spec,
+    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, counted, planned_spec, whole,
 };
 use super::exit::{self, Exit};
 use crate::data::{Cache, SplitKind, cached};
@@ -42,7 +42,7 @@ pub struct Args {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_parallel: Option<u32>,
     /// Seconds that a task has for its checkpoint before it is ended.
-    #[arg(long, value_name = "SECONDS", default_value_t = 120)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 120, value_parser = whole)]
     grace: u64,
     /// GPUs of a task. Default: 1 if the spec trains in bf16, else none.
     #[arg(long, value_name = "N")]
