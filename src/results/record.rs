@@ -1,6 +1,7 @@
 //! The files of one run: `run.json`, `eval.jsonl`, `train.jsonl`, `provenance.json`.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
@@ -156,6 +157,16 @@ pub struct Evaluation {
     pub nll: Option<f64>,
     /// Chunks evaluated; `None` if imported.
     pub chunks: Option<u64>,
+}
+
+impl fmt::Display for Evaluation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.nll {
+            Some(nll) => write!(f, "nll {nll}")?,
+            None => f.write_str("an nll that is not finite")?,
+        }
+        self.chunks.map_or(Ok(()), |chunks| write!(f, " of {chunks} chunks"))
+    }
 }
 
 /// A line of `eval.jsonl`: one chunk.

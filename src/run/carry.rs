@@ -129,7 +129,7 @@ fn evaluate_only(
         training: record.train.clone().expect("a trained run says what was trained"),
         data: record.data.clone().unwrap_or_else(|| context.data()),
     };
-    let held = record.evaluation.as_ref();
+    let held = record.evaluation.is_some().then_some(&record);
     if !evaluate(context, held, &outcome, session.as_mut(), &mut board, observer)? {
         log.end(steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: steps });

@@ -2,8 +2,6 @@
 
 use std::sync::atomic::Ordering;
 
-use serde_json::Value as Json;
-
 use super::board::Board;
 use super::context::Context;
 use super::executor::EvalSession;
@@ -25,10 +23,13 @@ pub struct Outcome {
 
 /// Evaluates what is missing, and writes eval.jsonl and run.json: after the frequencies as
 /// trained, and after every transform, so that a kill loses one of them at most. False if a
-/// signal came before all was done.
+/// signal came before all was done. `held` is the record that is added to.
+///
+/// # Errors
+/// [`Error::OtherChunks`] if the chunks that are held are not those of its metrics; files, a device.
 pub fn evaluate(
     context: &Context<'_>,
-    held: Option<&Json>,
+    held: Option<&Record>,
     outcome: &Outcome,
     session: &mut dyn EvalSession,
     board: &mut Board,
@@ -38,11 +39,12 @@ pub fn evaluate(
     let validation = &context.streams.validation;
     // Lines of an attempt that was killed before run.json are the same as those made again.
     let mut lines = if held.is_some() { store::read_eval(context.dir)? } else { Vec::new() };
-    let held = held.map(Coverage::read).unwrap_or_default();
-    let parts = parts(context, &held, &lines);
+    same_metrics(context, held, &lines)?;
+    let coverage = held.and_then(coverage_of).unwrap_or_default();
+    let parts = parts(context, &coverage, &lines);
     let mut covered = Coverage::default();
     for part in &parts {
-        let there = held.0.get(&part.transform).cloned().unwrap_or_default();
+        let there = coverage.0.get(&part.transform).cloned().unwrap_or_default();
         let there = there.into_iter().filter(|(length, _)| part.chunks.contains_key(length));
         covered.0.insert(part.transform.clone(), there.collect());
     }
@@ -76,6 +78,8 @@ pub fn evaluate(
         }
         covered.0.insert(transform, chunks);
         if !todo.is_empty() || i == last {
+            // Chunks that were not there are now, and may not be those that were.
+            same_metrics(context, held, &lines)?;
             let record = record(context, outcome, &covered, &lines);
             store::write_eval(context.dir, &lines)?;
             if i == last {
@@ -87,6 +91,38 @@ pub fn evaluate(
         }
     }
     Ok(true)
+}
+
+/// What a record's evaluation covers.
+fn coverage_of(record: &Record) -> Option<Coverage> {
+    record.evaluation.as_ref().map(Coverage::read)
+}
+
+/// Refuses chunks whose metrics are not those of the record: what is written next would replace them.
+/// A length of which chunks are missing is not looked at.
+fn same_metrics(
+    context: &Context<'_>,
+    held: Option<&Record>,
+    lines: &[ChunkLoss],
+) -> Result<(), Error> {
+    let Some(record) = held else { return Ok(()) };
+    for (transform, chunks) in coverage_of(record).unwrap_or_default().0 {
+        let name = transform.as_deref();
+        let own = eval::evaluations(lines, name, &chunks);
+        for (length, was) in record.results(name).into_iter().flatten() {
+            let is = own.get(length).filter(|is| is.chunks >= was.chunks && *is != was);
+            if let Some(is) = is {
+                let under = name.map_or(String::new(), |name| format!(" under {name}"));
+                return Err(Error::OtherChunks {
+                    path: context.dir.eval(),
+                    at: format!("{length}{under}"),
+                    was: was.to_string(),
+                    is: is.to_string(),
+                });
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The evaluation under one transform.

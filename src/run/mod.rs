@@ -105,6 +105,21 @@ pub enum Error {
         /// That of the file's weights.
         is: String,
     },
+    /// Chunks that are not those of the metrics that they are to be added to.
+    #[error(
+        "`{}` is not what run.json was made of: at length {at} it has {is}, run.json {was}; put the file \
+         back, or remove it: its chunks are then evaluated again", path.display()
+    )]
+    OtherChunks {
+        /// The file.
+        path: std::path::PathBuf,
+        /// Length and transform.
+        at: String,
+        /// The metric in run.json.
+        was: String,
+        /// That of the file.
+        is: String,
+    },
     /// A disk that cannot hold what a training ends with.
     #[error(
         "`{}` ends with {:.1} MiB of weights, and that disk has {:.1} MiB left: free some, or use a folder \
@@ -181,6 +196,7 @@ impl Error {
             | Self::OtherDevice { .. }
             | Self::OtherTraining { .. }
             | Self::OtherWeights { .. }
+            | Self::OtherChunks { .. }
             | Self::OtherTokens { .. } => ErrorKind::Integrity,
         }
     }

@@ -315,11 +315,11 @@ fn evaluation_held<'r>(
     context: &Context<'_>,
     record: &'r Record,
     training: &Training,
-) -> Result<Option<&'r serde_json::Value>, Error> {
+) -> Result<Option<&'r Record>, Error> {
     let before = record.train.as_ref();
     let differ = before.map(|before| before.contradictions(training)).unwrap_or_default();
     if differ.is_empty() {
-        return Ok(record.evaluation.as_ref());
+        return Ok(record.evaluation.is_some().then_some(record));
     }
     if context.force {
         return Ok(None);

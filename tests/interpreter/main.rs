@@ -153,6 +153,51 @@ fn a_step_or_a_chunk_that_is_given_up_leaves_the_session_as_it_was() {
 }
 
 #[test]
+fn chunks_that_are_not_those_of_the_record_are_not_added_to() {
+    type Edit<'a> = &'a dyn Fn(&mut Vec<String>);
+
+    let lab = Lab::new();
+    let short = plan(&[BOTH]);
+    let longer = plan(&[BOTH, "eval.lengths=[64, 128, 256, 512]"]);
+    lab.all(&longer, "whole");
+    let edit = |lines: &mut Vec<String>, edited: usize| {
+        let line = lines[edited].replacen("\"loss\":", "\"loss\":1", 1);
+        lines[edited] = line;
+    };
+    let edits: [(&str, Edit<'_>); 5] = [
+        ("at length 64 it has nll 4", &|lines| edit(lines, 1)),
+        ("at length 256 under scale@1", &|lines| edit(lines, 35)),
+        (" of 5 chunks, run.json nll ", &|lines| lines.push(lines[0].clone())),
+        // The chunk that is missing is evaluated again; then its neighbour is seen.
+        ("at length 128 it has nll ", &|lines| {
+            edit(lines, 6);
+            lines.remove(4);
+        }),
+        ("", &|lines| drop(lines.drain(..30))),
+    ];
+    for (i, (said, edit)) in edits.into_iter().enumerate() {
+        let results = format!("r{i}");
+        lab.all(&short, &results);
+        let dir = run_dir(&short, &short.runs()[0], &lab.layout(&results));
+        let before = std::fs::read(dir.record()).unwrap();
+        let text = std::fs::read_to_string(dir.eval()).unwrap();
+        let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        edit(&mut lines);
+        std::fs::write(dir.eval(), lines.join("\n") + "\n").unwrap();
+        if !said.is_empty() {
+            let outcome = lab.run(&longer, &results, u64::MAX, u64::MAX).outcome;
+            assert_eq!((outcome.failed, outcome.failure), (1, Some(ErrorKind::Integrity)));
+            assert!(std::fs::read(dir.record()).unwrap() == before, "{said}");
+            let error = store::read_provenance(&dir).unwrap().unwrap().error.unwrap();
+            assert!(error.contains(said), "{error}");
+            std::fs::remove_file(dir.eval()).unwrap();
+        }
+        lab.all(&longer, &results);
+        assert!(lab.bytes(&longer, &results) == lab.bytes(&longer, "whole"), "{said}");
+    }
+}
+
+#[test]
 fn a_training_carried_out_again_for_another_specs_lengths_keeps_its_checkpoint() {
     let lab = Lab::new();
     let short = plan(&["output.keep_weights=false"]);
