@@ -117,20 +117,33 @@ pub struct Training {
     /// training diverged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weights: Option<String>,
+    /// blake3 of the bytes of `train.jsonl`; `None` in records of versions that did not write it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log: Option<String>,
 }
 
 impl Training {
+    /// Takes from another training what this one, being of a former version, does not say.
+    pub fn forget_what_it_lacks(&self, other: &mut Self) {
+        let pairs = [
+            (&self.init, &mut other.init),
+            (&self.weights, &mut other.weights),
+            (&self.log, &mut other.log),
+        ];
+        for (own, other) in pairs {
+            if own.is_none() {
+                *other = None;
+            }
+        }
+    }
+
     /// Where two carryings-out of one training came to different bits; what one of them does not say,
     /// being of a former version, contradicts nothing.
     #[must_use]
     pub fn contradictions(&self, other: &Self) -> Vec<Difference> {
         let (mut own, mut other) = (self.clone(), other.clone());
-        let pairs = [(&mut own.init, &mut other.init), (&mut own.weights, &mut other.weights)];
-        for (own, other) in pairs {
-            if own.is_none() || other.is_none() {
-                (*own, *other) = (None, None);
-            }
-        }
+        own.forget_what_it_lacks(&mut other);
+        other.forget_what_it_lacks(&mut own);
         let json = |training| serde_json::to_value(training).expect("a training is JSON");
         canonical::differences(&json(own), &json(other))
     }

@@ -85,6 +85,7 @@ pub(crate) fn record(config: &str, seed: u64, ppl: &[(u64, f64)]) -> Record {
             tokens: 49_938_432,
             final_loss: Some(1.9),
             init: None,
+            log: None,
             weights: None,
         }),
         data: None,

@@ -219,6 +219,7 @@ mod tests {
             tokens: 3,
             final_loss: None,
             init: None,
+            log: None,
             weights: None,
         });
         let results = record.eval.clone();

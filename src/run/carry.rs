@@ -85,8 +85,14 @@ pub fn record_failure(context: &Context<'_>, error: &Error) {
         let _ = store::write_provenance(dir, &provenance);
     }
     if !dir.record().exists() && dir.path().exists() {
-        let training =
-            Training { steps: 0, tokens: 0, final_loss: None, init: None, weights: None };
+        let training = Training {
+            steps: 0,
+            tokens: 0,
+            final_loss: None,
+            init: None,
+            weights: None,
+            log: None,
+        };
         let record = context.record(Status::Failed, training, context.data());
         let _ = store::write_record(dir, &record);
     }

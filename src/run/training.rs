@@ -231,6 +231,7 @@ impl UnderWay<'_> {
             final_loss,
             init: Some(init),
             weights: Some(hash),
+            log: Some(fs::hash_file(&dir.train())?),
         };
         let held = match before {
             Some(record) => evaluation_held(context, record, &training)?,
@@ -270,6 +271,7 @@ impl UnderWay<'_> {
             final_loss: None,
             init: Some(init),
             weights: None,
+            log: Some(fs::hash_file(&context.dir.train())?),
         };
         let mut record = context.record(Status::Diverged, training, context.data());
         // Nothing was evaluated, so nothing of the evaluation is held.

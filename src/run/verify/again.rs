@@ -174,8 +174,7 @@ impl Subject {
         }
         // What a record of a former version does not say is not compared.
         if let (Some(own), Some(train)) = (&self.record.train, &mut theirs.train) {
-            train.init = train.init.take().filter(|_| own.init.is_some());
-            train.weights = train.weights.take().filter(|_| own.weights.is_some());
+            own.forget_what_it_lacks(train);
         }
         let part = |record: &Record| {
             let mut value = serde_json::to_value(record).expect("a record is JSON");

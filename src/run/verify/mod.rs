@@ -182,6 +182,12 @@ impl Subject {
         } else if !store::is_log_of(&self.dir, steps).is_ok_and(|as_written| as_written) {
             let what = "it has other bytes than are written of its steps";
             found.push(finding("train.jsonl", what));
+        } else if let Some(was) = &train.log {
+            let is = crate::fs::hash_file(&self.dir.train()).unwrap_or_default();
+            if is != *was {
+                let what = format!("its hash is {is}, run.json has {was}");
+                found.push(finding("train.jsonl", what));
+            }
         }
     }
 
