@@ -131,7 +131,7 @@ pub fn of_plan(plan: &Plan, layout: &Layout) -> Result<Input, Exit> {
     Ok(Input {
         declared: plan.declared(),
         lock: store::read_lock(&layout.lock(&plan.experiment))?,
-        listing: results::list(layout, &plan.experiment)?,
+        listing: results::list_consistent(layout, &plan.experiment)?,
     })
 }
 
@@ -155,7 +155,7 @@ pub fn of_folder(folder: &Path) -> Result<(Layout, Input), Exit> {
     let layout = Layout::new(root);
     let lock =
         store::read_lock(&layout.lock(name))?.ok_or_else(|| unusable("no lock.json in it"))?;
-    let listing = results::list(&layout, name)?;
+    let listing = results::list_consistent(&layout, name)?;
     let declared = lock.declared_now().clone();
     Ok((layout, Input { declared, lock: Some(lock), listing }))
 }

@@ -70,7 +70,7 @@ impl TrainedRun {
         let (Some(root), Some(name)) = (experiment.parent(), name) else {
             return Err(usage("it is in no results directory".to_owned()));
         };
-        let listing = results::list(&results::Layout::new(root), name)?;
+        let listing = results::list_consistent(&results::Layout::new(root), name)?;
         let below = dir.path().strip_prefix(&experiment).expect("it was found above the run");
         let parts: Vec<_> = below.iter().map(|part| part.to_string_lossy()).collect();
         let place = parts.join("/");

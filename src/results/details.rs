@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{
-    ChunkLoss, Entry, Evaluation, Layout, Problem, Provenance, RunDir, Status, Step, store,
+    ChunkLoss, Entry, Evaluation, Layout, Listing, Problem, Provenance, RunDir, Status, Step, list,
+    store,
 };
+use crate::fs;
 
 /// Relative difference between the mean of a run's chunks and its `nll` that is still rounding.
 const NLL_TOLERANCE: f64 = 1e-9;
@@ -14,7 +16,7 @@ const NLL_TOLERANCE: f64 = 1e-9;
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Details {
     /// The chunks by transform (canonical expression; `None` as trained) and length.
-    pub chunks: BTreeMap<(Option<String>, u64), Vec<ChunkLoss>>,
+    pub chunks: Columns,
     /// The steps of the training.
     pub steps: Vec<Step>,
     /// Where the run was carried out.
@@ -39,10 +41,7 @@ impl Details {
             problem("eval.jsonl", error.reason());
             Vec::new()
         });
-        let mut by_column: BTreeMap<(Option<String>, u64), Vec<ChunkLoss>> = BTreeMap::new();
-        for chunk in chunks {
-            by_column.entry((chunk.transform.clone(), chunk.length)).or_default().push(chunk);
-        }
+        let by_column = columns(chunks);
         let contradiction = by_column.iter().find_map(|((transform, length), chunks)| {
             let results = entry.record.results(transform.as_deref());
             contradiction(results.and_then(|results| results.get(length)), *length, chunks)
@@ -66,6 +65,54 @@ impl Details {
     }
 }
 
+/// As [`list`], and a record whose metrics are not those of the chunks beside it is a [`Problem`] too: one of
+/// the two files was changed, and nothing says which. A file of chunks that is not there, or that a kill left
+/// ahead of the record, contradicts nothing.
+///
+/// # Errors
+/// If a folder cannot be read.
+pub fn list_consistent(layout: &Layout, experiment: &str) -> fs::Result<Listing> {
+    let mut listing = list(layout, experiment)?;
+    let root = layout.experiment(experiment);
+    let mut problems = Vec::new();
+    listing.entries.retain(|entry| {
+        let reason = contradicting_chunks(&root, entry);
+        let path = entry.path.clone();
+        problems.extend(reason.clone().map(|reason| Problem { path, reason }));
+        reason.is_none()
+    });
+    listing.problems.extend(problems);
+    listing.problems.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(listing)
+}
+
+fn contradicting_chunks(root: &Path, entry: &Entry) -> Option<String> {
+    let record = &entry.record;
+    if record.status != Status::Done {
+        return None;
+    }
+    let file = root.join(&entry.path);
+    // What cannot be read contradicts nothing; `Details` tells of it.
+    let chunks = store::read_eval(&RunDir(file.parent()?.to_owned())).ok()?;
+    columns(chunks).iter().find_map(|((transform, length), chunks)| {
+        let result = record.results(transform.as_deref())?.get(length)?;
+        let all = result.chunks == Some(chunks.len() as u64);
+        let reason = all.then(|| contradiction(Some(result), *length, chunks))??;
+        Some(format!("eval.jsonl contradicts it: {reason}; put back the one that was changed"))
+    })
+}
+
+/// Chunks by transform (canonical expression; `None` as trained) and length.
+type Columns = BTreeMap<(Option<String>, u64), Vec<ChunkLoss>>;
+
+fn columns(chunks: Vec<ChunkLoss>) -> Columns {
+    let mut columns = Columns::new();
+    for chunk in chunks {
+        columns.entry((chunk.transform.clone(), chunk.length)).or_default().push(chunk);
+    }
+    columns
+}
+
 /// Why chunks are not those of a result.
 fn contradiction(result: Option<&Evaluation>, length: u64, chunks: &[ChunkLoss]) -> Option<String> {
     let Some(result) = result else {
@@ -78,9 +125,15 @@ fn contradiction(result: Option<&Evaluation>, length: u64, chunks: &[ChunkLoss])
             "it has {found} chunks of length {length}, run.json {declared} chunks"
         ));
     }
-    let mean = chunks.iter().map(|chunk| chunk.loss).sum::<Option<f64>>()? / chunks.len() as f64;
-    let nll = result.nll?;
-    ((mean - nll).abs() > NLL_TOLERANCE * nll.abs()).then(|| {
+    let sum = chunks.iter().map(|chunk| chunk.loss).sum::<Option<f64>>();
+    let mean = sum.map(|sum| sum / chunks.len() as f64);
+    let same = match (mean, result.nll) {
+        (Some(mean), Some(nll)) => (mean - nll).abs() <= NLL_TOLERANCE * nll.abs(),
+        (mean, nll) => mean == nll,
+    };
+    let shown = |x: Option<f64>| x.map_or("not finite".to_owned(), |x| x.to_string());
+    let (mean, nll) = (shown(mean), shown(result.nll));
+    (!same).then(|| {
         format!("the mean of its chunks of length {length} is {mean}, run.json has nll {nll}")
     })
 }
@@ -95,7 +148,6 @@ fn wrong_steps(entry: &Entry, steps: &[Step]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::fs;
     use crate::results::testing::{GEO, record};
 
     fn chunk(chunk: u64, loss: f64) -> ChunkLoss {
@@ -107,6 +159,43 @@ mod tests {
             loss: Some(loss),
             positions: Vec::new(),
         }
+    }
+
+    #[test]
+    fn a_record_whose_metrics_are_not_those_of_its_chunks_is_not_listed() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        let mut own = record(GEO, 42, &[(2048, 1.0)]);
+        let result = own.eval.get_mut(&2048).unwrap();
+        (result.nll, result.ppl, result.chunks) = (Some(2.0), Some(2f64.exp()), Some(2));
+        let run = layout.run("3cfg_3seed", None, GEO, 42);
+        store::write_record(&run, &own).unwrap();
+        let infinite = |at| ChunkLoss { loss: None, ..chunk(at, 0.0) };
+        let other = || ChunkLoss { transform: Some("pi()".into()), ..chunk(0, 9.0) };
+        for (chunks, why) in [
+            (vec![], None),
+            (vec![chunk(0, 1.5), chunk(1, 2.5)], None),
+            // As a kill leaves them that came while more was evaluated.
+            (vec![chunk(0, 1.5), chunk(1, 2.5), chunk(2, 9.0), other()], None),
+            (vec![chunk(0, 1.5), chunk(1, 2.6)], Some("length 2048 is 2.05, run.json has nll 2;")),
+            (vec![chunk(0, 1.5), infinite(1)], Some("length 2048 is not finite, run.json has")),
+        ] {
+            store::write_eval(&run, &chunks).unwrap();
+            let listing = list_consistent(&layout, "3cfg_3seed").unwrap();
+            assert_eq!(listing.entries.len(), usize::from(why.is_none()), "{chunks:?}");
+            let reasons = listing.problems.iter().map(|p| (p.path.as_str(), p.reason.as_str()));
+            let reasons: Vec<_> = reasons.collect();
+            match (reasons.as_slice(), why) {
+                ([], None) => {}
+                ([(path, reason)], Some(why)) => {
+                    assert_eq!(*path, format!("{GEO}/seed-42/run.json"));
+                    assert!(reason.contains(why), "{reason}");
+                }
+                _ => panic!("{reasons:?}"),
+            }
+        }
+        fs::write_atomic(&run.eval(), b"torn").unwrap();
+        assert_eq!(list_consistent(&layout, "3cfg_3seed").unwrap().entries.len(), 1);
     }
 
     #[test]

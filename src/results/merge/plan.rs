@@ -89,7 +89,7 @@ pub(super) fn plan(sources: &[Source], layout: &Layout) -> Result<Planned, Error
     let mut standing: BTreeMap<RunDir, Attempts> = BTreeMap::new();
     for source in sources {
         for experiment in &source.experiments {
-            let listing = results::list(&source.layout, experiment)?;
+            let listing = results::list_consistent(&source.layout, experiment)?;
             let name = source.name.display().to_string();
             let problems = listing.problems.iter().map(|problem| {
                 let path = format!("{experiment}/{}", problem.path);
