@@ -118,7 +118,21 @@ fn files_that_contradict_each_other_are_named() {
     };
     let cut = |text: &str| text.split_inclusive('\n').take(20).collect();
     let torn = |text: &str| format!("{text}{{\"step\":30,");
-    let edits: [(&str, Edit<'_>, &str); 7] = [
+    let set = |pointer: &'static str, value: Value| {
+        move |text: &str| {
+            let mut record: Value = serde_json::from_str(text).expect("JSON");
+            *record.pointer_mut(pointer).expect(pointer) = value.clone();
+            record.to_string()
+        }
+    };
+    let protocol = set("/protocol", "0".into());
+    let omega = set("/freq/inv_freq/1", 0.5.into());
+    let scale = set("/freq/attention_scale", 2.0.into());
+    let expression = set("/freq/expression", "geo@1(theta=20000, grid=std)".into());
+    let tokens = set("/train/tokens", 1.into());
+    let data = set("/data/validation_tokens", "0".into());
+    let diverged = set("/status", "diverged".into());
+    let edits: [(&str, Edit<'_>, &str); 14] = [
         ("eval.jsonl", &wrong_chunk, "eval.jsonl: "),
         ("train.jsonl", &last_loss, "train.jsonl: "),
         ("train.jsonl", &norm, "train.jsonl: its hash is "),
@@ -126,6 +140,17 @@ fn files_that_contradict_each_other_are_named() {
         ("train.jsonl", &torn, "other bytes than are written of its steps"),
         ("run.json", &other_seed, "run.json: no declaration in lock.json has its train id"),
         ("run.json", &other_evaluation, "run.json: its eval id is "),
+        ("run.json", &protocol, "run.json: its protocol is 0, declared in lock.json is "),
+        ("run.json", &omega, "run.json: freq is not what its expression gives: inv_freq"),
+        ("run.json", &scale, "run.json: freq is not what its expression gives: attention_scale"),
+        (
+            "run.json",
+            &expression,
+            "run.json: its frequencies, geo@1(theta=20000, grid=std), do not",
+        ),
+        ("run.json", &tokens, "run.json: it has 1 tokens of training, its steps have 15360"),
+        ("run.json", &data, "run.json: its validation tokens are 0, those of lock.json "),
+        ("run.json", &diverged, "run.json: it diverged, and has a last loss, weights or results"),
     ];
     for (file, edit, expected) in edits {
         let before = lab.edit(file, edit);

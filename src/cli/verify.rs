@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::common::{Global, SpecArgs, answer, answer_json, planned_spec};
+use super::common::{Global, SpecArgs, answer, answer_json, counted, planned_spec};
 use super::exit::{self, Exit};
 use super::progress::Console;
 use super::run::{build_pool, open_device};
@@ -61,7 +61,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let found = subject.check_files();
     let files = match found.is_empty() {
         true => "its files agree with each other and with their ids".to_owned(),
-        false => format!("{} of its files contradict the rest", found.len()),
+        false => format!("{} in its files", counted(found.len(), "contradiction")),
     };
     let mut told = Answer { lines: vec![files], found, steps: None, whole: false };
     // Files that contradict each other would be found to differ once more.

@@ -2,7 +2,7 @@
 
 use super::ast::{Argument, Expr, Scalar, Value};
 use super::checks;
-use super::context::Context;
+use super::context::{Context, RopeDtype};
 use super::error::{CONTEXT, Error, Errors, NOT_FINITE, RANGE};
 use super::families::{ArgumentValue, Call, Interval, Kind, Shape};
 use super::files::{Files, NoFiles};
@@ -98,6 +98,27 @@ pub fn evaluate_expr(expr: &Expr, context: &Context) -> Result<FrequencySet, Vec
         expression,
         inv_freq: shape.inv_freq,
         attention_scale: shape.attention_scale,
+    })
+}
+
+/// The set of which two ids, (expr_id, vec_id), were written down, and what it was evaluated for. An expression in
+/// canonical form has the digits; what it does not say is the rounding and the length aimed at: those that give the
+/// ids. (Both: a set that no rounding changes has one vec_id, and its transforms may still differ.)
+///
+/// `None` if no rounding and none of `target_lens` gives them, for this `head_dim` and `train_len`.
+#[must_use]
+pub fn recover(
+    source: &str,
+    (expr_id, vec_id): (&str, &str),
+    (head_dim, train_len): (u32, Option<u64>),
+    target_lens: impl IntoIterator<Item = Option<u64>>,
+) -> Option<(FrequencySet, Context)> {
+    target_lens.into_iter().find_map(|target_len| {
+        RopeDtype::NAMES.into_iter().find_map(|(rope_dtype, _)| {
+            let context = Context { head_dim, train_len, target_len, seq_len: None, rope_dtype };
+            let set = evaluate(source, &context).ok()?;
+            (set.expr_id == expr_id && set.vec_id == vec_id).then_some((set, context))
+        })
     })
 }
 

@@ -23,7 +23,7 @@ pub use canonical::canonical;
 pub use compare::{Difference, differences};
 pub use context::{Context, MAX_HEAD_DIM, RopeDtype};
 pub use error::{CHECKS, CODES, Check, Error, Severity};
-pub use eval::{evaluate, evaluate_expr, parse, parse_with};
+pub use eval::{evaluate, evaluate_expr, parse, parse_with, recover};
 pub use files::{Files, Folder, MAX_FILE_BYTES, NoFiles};
 pub use lexer::parse_number;
 pub use set::FrequencySet;

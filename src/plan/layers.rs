@@ -137,6 +137,18 @@ impl LayerSets {
         }
     }
 
+    /// What run.json has of a model of so many layers, from the sets that `set` makes of its parts again.
+    #[must_use]
+    pub fn of_recorded(
+        recorded: &Frequencies,
+        layers: usize,
+        set: impl Fn(&Frequencies) -> Option<FrequencySet>,
+    ) -> Option<Self> {
+        let Some(kinds) = &recorded.layers else { return Some(Self::same(set(recorded)?, layers)) };
+        let [local, global] = KINDS.map(|kind| kinds.sets.get(kind).and_then(&set));
+        Some(Self::per_layer(local?, global?, &kinds.pattern, layers))
+    }
+
     /// The same kinds of layers with other sets, in the order of [`LayerSets::sets`].
     #[must_use]
     pub(super) fn with(&self, mut sets: Vec<FrequencySet>) -> Self {

@@ -2,7 +2,7 @@
 
 use super::error::Error;
 use super::run::TrainedRun;
-use crate::freq::{self, Context, FrequencySet, NoFiles, RopeDtype};
+use crate::freq::{self, Context, FrequencySet, NoFiles};
 use crate::results::{Frequencies, Transform};
 
 /// The frequencies of an export, and what they are for.
@@ -113,32 +113,20 @@ fn of_all_layers(run: &TrainedRun) -> Result<&Frequencies, Error> {
     })
 }
 
-/// Evaluates recorded frequencies again. The record has their digits and ids, not the rounding and the
-/// length aimed at: those are the ones that give the ids. (Of both: a set that no rounding changes has one
-/// vec_id, and its transforms may still differ.)
+/// Evaluates recorded frequencies again.
 fn evaluated(run: &TrainedRun, recorded: &Frequencies) -> Result<(FrequencySet, Context), Error> {
     let head_dim = u32::try_from(run.model.head_dim).expect("a model's shape was checked");
-    let mut target_lens = vec![run.target_len];
-    for declared in run.lock.versions() {
-        let point = declared.point(run.record.point.as_deref());
-        target_lens.push(point.and_then(|point| point.lengths.keys().copied().max()));
-    }
-    for target_len in target_lens {
-        for (rope_dtype, _) in RopeDtype::NAMES {
-            let train_len = Some(run.point.seq_len);
-            let context = Context { head_dim, train_len, target_len, seq_len: None, rope_dtype };
-            if let Ok(set) = freq::evaluate(&recorded.expression, &context)
-                && (&set.vec_id, &set.expr_id) == (&recorded.vec_id, &recorded.expr_id)
-            {
-                return Ok((set, context));
-            }
-        }
-    }
-    Err(run.contradiction(format!(
-        "its frequencies, {}, do not give the set that run.json records (vec_id {}, expr_id {}); they were \
-         changed, or this xp evaluates them otherwise than the one that trained with them",
-        recorded.expression, recorded.vec_id, recorded.expr_id
-    )))
+    let train_len = Some(run.point.seq_len);
+    let target_lens =
+        [run.target_len].into_iter().chain(run.lock.longest_lengths(run.record.point.as_deref()));
+    let ids = (recorded.expr_id.as_str(), recorded.vec_id.as_str());
+    freq::recover(&recorded.expression, ids, (head_dim, train_len), target_lens).ok_or_else(|| {
+        run.contradiction(format!(
+            "its frequencies, {}, do not give the set that run.json records (vec_id {}, expr_id {}); they \
+             were changed, or this xp evaluates them otherwise than the one that trained with them",
+            recorded.expression, recorded.vec_id, recorded.expr_id
+        ))
+    })
 }
 
 /// A transform that the experiment declares, or once did.

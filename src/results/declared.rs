@@ -88,6 +88,12 @@ impl Lock {
         })
     }
 
+    /// The longest length at a point in every declaration, oldest first: what frequencies that look at
+    /// the length aimed at may have been evaluated for.
+    pub fn longest_lengths(&self, point: Option<&str>) -> impl Iterator<Item = Option<u64>> {
+        self.versions().map(move |declared| declared.point(point)?.lengths.keys().copied().max())
+    }
+
     /// The version that this build writes; a newer one on disk is refused.
     pub const SCHEMA: u32 = 1;
 }

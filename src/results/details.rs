@@ -148,6 +148,7 @@ fn wrong_steps(entry: &Entry, steps: &[Step]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::results::Record;
     use crate::results::testing::{GEO, record};
 
     fn chunk(chunk: u64, loss: f64) -> ChunkLoss {
@@ -161,15 +162,20 @@ mod tests {
         }
     }
 
+    /// A record of two chunks, whose mean loss is 2.
+    fn two_chunks() -> Record {
+        let mut record = record(GEO, 42, &[(2048, 2f64.exp())]);
+        let result = record.eval.get_mut(&2048).unwrap();
+        (result.nll, result.chunks) = (Some(2.0), Some(2));
+        record
+    }
+
     #[test]
     fn a_record_whose_metrics_are_not_those_of_its_chunks_is_not_listed() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
-        let mut own = record(GEO, 42, &[(2048, 1.0)]);
-        let result = own.eval.get_mut(&2048).unwrap();
-        (result.nll, result.ppl, result.chunks) = (Some(2.0), Some(2f64.exp()), Some(2));
         let run = layout.run("3cfg_3seed", None, GEO, 42);
-        store::write_record(&run, &own).unwrap();
+        store::write_record(&run, &two_chunks()).unwrap();
         let infinite = |at| ChunkLoss { loss: None, ..chunk(at, 0.0) };
         let other = || ChunkLoss { transform: Some("pi()".into()), ..chunk(0, 9.0) };
         for (chunks, why) in [
@@ -201,10 +207,7 @@ mod tests {
     #[test]
     fn files_that_contradict_run_json_are_problems_and_not_used() {
         let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(dir.path());
-        let mut own = record(GEO, 42, &[(2048, 1.0)]);
-        let result = own.eval.get_mut(&2048).unwrap();
-        (result.nll, result.ppl, result.chunks) = (Some(2.0), Some(2f64.exp()), Some(2));
+        let (layout, mut own) = (Layout::new(dir.path()), two_chunks());
         own.train.as_mut().unwrap().steps = 1;
         let run = layout.run("3cfg_3seed", None, GEO, 42);
         let entry = Entry { path: format!("{GEO}/seed-42/run.json"), attempt: 1, record: own };

@@ -1,6 +1,7 @@
 //! A run held against itself: its files against each other, and its training carried out again.
 
 mod again;
+mod identity;
 mod watch;
 
 use std::path::Path;
@@ -10,7 +11,6 @@ pub use again::{Again, Rerun};
 use super::Error;
 use crate::eval;
 use crate::model::{self, Layout};
-use crate::plan::{Identity, eval_id};
 use crate::results::{self, ChunkLoss, Details, Entry, Lock, Record, RunDir, Status, store};
 use crate::train::weights;
 
@@ -114,24 +114,7 @@ impl Subject {
             found.push(finding("run.json", what));
             return;
         };
-        let vec_id = record.freq.as_ref().map_or("", |freq| freq.vec_id.as_str());
-        let (training, evaluation) = (point.training.clone(), serde_json::Value::Null);
-        let own = Identity { training, evaluation }.train_id(vec_id, record.seed);
-        if own != record.train_id {
-            found.push(finding(
-                "run.json",
-                format!("its train id is {}, of what it says was trained {own}", record.train_id),
-            ));
-        }
-        if let Some(evaluation) = &record.evaluation {
-            let own = eval_id(&record.train_id, evaluation);
-            if own != record.eval_id {
-                found.push(finding(
-                    "run.json",
-                    format!("its eval id is {}, of its evaluation {own}", record.eval_id),
-                ));
-            }
-        }
+        self.check_identity(point, found);
         if self.dir.weights().exists() {
             let layout =
                 model::Config::of_training(&point.training).map(|model| Layout::new(&model));
