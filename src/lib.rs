@@ -27,4 +27,5 @@ pub mod run;
 pub mod spec;
 pub mod stats;
 pub mod submit;
+pub mod tensor_file;
 pub mod train;

@@ -3,11 +3,12 @@
 use std::path::Path;
 
 /// For each module, the modules of the crate that it may name.
-const MAY_USE: [(&str, &[&str]); 22] = [
+const MAY_USE: [(&str, &[&str]); 23] = [
     ("diag", &[]),
     ("canonical", &[]),
     ("fs", &[]),
     ("rng", &[]),
+    ("tensor_file", &[]),
     ("plot", &[]),
     ("stats", &[]),
     ("freq", &[]),
@@ -16,9 +17,9 @@ const MAY_USE: [(&str, &[&str]); 22] = [
     ("optim", &["ops"]),
     ("model", &["ops", "rng"]),
     ("data", &["fs", "rng"]),
-    ("results", &["canonical", "fs"]),
+    ("results", &["canonical", "fs", "tensor_file"]),
     ("eval", &["results"]),
-    ("train", &["data", "fs", "model", "ops", "optim"]),
+    ("train", &["data", "fs", "model", "ops", "optim", "tensor_file"]),
     ("report", &["canonical", "fs", "plot", "results", "stats"]),
     ("spec", &["diag", "fs", "data", "eval", "freq", "optim", "results", "train"]),
     (

@@ -260,6 +260,57 @@ fn damaged_files_are_left_out_and_named() {
 }
 
 #[test]
+fn a_copy_that_was_cut_off_is_left_out_and_what_one_left_is_made_whole() {
+    let lab = Lab::new();
+    let spec = lab.spec("tiny", &[]);
+    lab.run(&spec, "a", &["--only", "geo", "--seeds", "1"]);
+    let run = "tiny/geo/seed-1";
+    let cut = |path: &Path, lines: bool| {
+        let bytes = std::fs::read(path).unwrap();
+        let half = bytes.len() / 2;
+        let end =
+            if lines { bytes[..half].iter().rposition(|b| *b == b'\n').unwrap() + 1 } else { half };
+        std::fs::write(path, &bytes[..end]).unwrap();
+    };
+    let merge = |source: &str, results: &str| lab.merge(&[source], results);
+    for (i, (file, lines, said_of)) in [
+        ("train.jsonl", true, "it is not the log whose hash run.json has"),
+        ("train.jsonl", false, "it is not the log whose hash run.json has"),
+        ("eval.jsonl", true, "chunks of length 128 that run.json has"),
+        ("eval.jsonl", false, "damaged"),
+        ("weights.safetensors", false, "its header describes "),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (part, all) = (format!("part{i}"), format!("all{i}"));
+        let whole = files(&lab.path(&format!("a/{run}")));
+        merge("a", &part);
+        let torn = format!("{part}/{run}/{file}");
+        cut(&lab.path(&torn), lines);
+        let output = lab.xp(&["merge", &part, "--results", &all]);
+        assert_eq!(output.status.code(), Some(4), "{torn}: {}", said(&output));
+        let told = said(&output);
+        assert!(told.contains(&format!("{run}/{file} is left out: ")), "{told}");
+        assert!(told.contains(said_of) && told.contains("copy the run once more"), "{told}");
+        // What stands in the destination is made whole, also where another machine carried it out.
+        let merged = merge("a", &part);
+        assert_eq!(taken(&merged), ["completed"], "{torn}");
+        assert!(files(&lab.path(&format!("{part}/{run}"))) == whole, "{torn}");
+        assert_eq!(taken(&merge("a", &part)), ["already_there"]);
+        if said_of != "damaged" {
+            cut(&lab.path(&torn), lines);
+            lab.write(&format!("{part}/{run}/provenance.json"), |text| {
+                text.replace("start", "begin")
+            });
+            assert!(["completed", "extended"].contains(&taken(&merge("a", &part))[0]), "{torn}");
+            let made = std::fs::read(lab.path(&torn)).unwrap();
+            assert!(made == std::fs::read(lab.path(&format!("a/{run}/{file}"))).unwrap(), "{torn}");
+        }
+    }
+}
+
+#[test]
 fn folders_that_are_no_sources_are_refused_in_words() {
     let lab = Lab::new();
     let spec = lab.spec("tiny", &[]);

@@ -80,7 +80,7 @@ fn text(outcome: &Outcome, args: &Args, results: &str) -> String {
     for (taken, words) in [
         (Taken::New, "new"),
         (Taken::AlreadyThere, "already there, the same"),
-        (Taken::Completed, "there already: their weights or logs were added"),
+        (Taken::Completed, "there already: files that were missing or cut off were added"),
         (Taken::Extended, "there already: further chunks, lengths or transforms were added"),
         (Taken::Replaced, "in the place of one that was not finished or was imported"),
         (Taken::LessComplete, "left out: the one that is there is further on"),

@@ -10,9 +10,7 @@ use safetensors::tensor::{Dtype, Metadata};
 use super::weights::{Error, PIECE, ROTARY_KEY};
 use crate::fs;
 use crate::model::{HeadOrder, Layout, Tensor};
-
-/// The largest header that the format allows.
-const MAX_HEADER: u64 = 100_000_000;
+use crate::tensor_file::read_header;
 
 /// The tensors of a layout in one or several safetensors files, under one or several prefixes: all
 /// there, nothing else, each with the layout's shape, in f32, f16 or bf16.
@@ -209,31 +207,6 @@ fn parse_rotary(text: &str) -> Option<(usize, usize)> {
     let (rotary_dim, head_dim): (usize, usize) = (rotary_dim.parse().ok()?, head_dim.parse().ok()?);
     let sound = rotary_dim % 2 == 0 && head_dim % 2 == 0 && rotary_dim <= head_dim;
     (sound && head_dim > 0 && head_dim <= 1 << 20).then_some((rotary_dim, head_dim))
-}
-
-/// Where the data begin, and what the header of a file of `len` bytes says; inside, what is wrong
-/// with the format.
-fn read_header(file: &mut impl Read, len: u64) -> io::Result<Result<(u64, Metadata), String>> {
-    if len < 8 {
-        return Ok(Err(format!("it has {len} bytes, the header's length alone takes 8")));
-    }
-    let mut size = [0; 8];
-    file.read_exact(&mut size)?;
-    let size = u64::from_le_bytes(size);
-    if size > MAX_HEADER.min(len - 8) {
-        return Ok(Err(format!("its header claims {size} bytes, the file has {len}")));
-    }
-    let mut header = vec![0; size as usize];
-    file.read_exact(&mut header)?;
-    let metadata = match serde_json::from_slice::<Metadata>(&header) {
-        Ok(metadata) => metadata,
-        Err(error) => return Ok(Err(error.to_string())),
-    };
-    let wanted = 8 + size + metadata.data_len() as u64;
-    if wanted != len {
-        return Ok(Err(format!("its header describes {wanted} bytes, the file has {len}")));
-    }
-    Ok(Ok((8 + size, metadata)))
 }
 
 /// The values of `bytes` in a type that [`Tensors::open`] has let pass.

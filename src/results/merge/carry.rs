@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::Path;
 
 use super::plan::{Planned, Step};
+use super::whole::torn;
 use super::{Error, Taken, shown};
 use crate::fs;
 use crate::results::{Layout, RunDir, SUPERSEDED_DIR, store};
@@ -70,8 +71,8 @@ fn set_aside(step: &Step, layout: &Layout, date: &str) -> Result<(), Error> {
     Ok(fs::sync_dir(step.to.path())?)
 }
 
-/// Copies a run's files that the destination lacks, or all of them; run.json comes last, with which the
-/// run is there.
+/// Copies a run's files that the destination lacks or has a part of, or all of them; run.json comes last,
+/// with which the run is there.
 fn copy_run(from: &RunDir, to: &RunDir, all: bool) -> Result<(), Error> {
     fs::create_dir_all(to.path())?;
     fs::remove_unfinished(to.path())?;
@@ -80,9 +81,12 @@ fn copy_run(from: &RunDir, to: &RunDir, all: bool) -> Result<(), Error> {
             std::fs::remove_dir_all(&left.1).map_err(fs::Error::at("remove", &left.1))?;
         }
     }
+    let record = store::read_record(&to.record()).ok();
+    let torn = record.map_or(Ok(Vec::new()), |record| torn(to, &record))?;
+    let torn: Vec<_> = torn.into_iter().map(|(path, _)| path).collect();
     for name in entries(from.path())? {
         let (source, target) = (from.path().join(&name), to.path().join(&name));
-        if !all && target.exists() {
+        if !all && target.exists() && !torn.contains(&target) {
             continue;
         }
         if source.is_dir() {

@@ -8,6 +8,7 @@ mod carry;
 mod declarations;
 mod plan;
 mod sources;
+mod whole;
 
 use std::path::{Path, PathBuf};
 
@@ -25,7 +26,7 @@ pub enum Taken {
     New,
     /// It is there already, with the same bytes or with more.
     AlreadyThere,
-    /// The same run, with files that the destination lacked.
+    /// The same run, with files that the destination lacked or had a part of.
     Completed,
     /// The same run, with further chunks, lengths or transforms evaluated.
     Extended,

@@ -1,9 +1,10 @@
 //! What a merge will do, found out by reading alone.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::sources::Source;
+use super::whole::torn;
 use super::{Error, Merged, Outcome, Taken, declarations, shown};
 use crate::fs::{self, Holder};
 use crate::results::{self, Layout, Lock, Problem, Record, RunDir, Status, last_step, store};
@@ -63,6 +64,16 @@ impl Side {
         Ok(last_step(&self.dir)?.map_or(0, |step| step.step + 1))
     }
 
+    /// Its files that are not whole.
+    fn torn(&self) -> fs::Result<Vec<(PathBuf, String)>> {
+        self.record.as_ref().map_or(Ok(Vec::new()), |record| torn(&self.dir, record))
+    }
+
+    /// Whether a file is there, and all of it.
+    fn has(&self, file: &Path) -> fs::Result<bool> {
+        Ok(file.exists() && self.torn()?.iter().all(|(torn, _)| torn != file))
+    }
+
     /// Whether it is the very carrying-out of the other: the same host at the same time.
     fn is_copy_of(&self, other: &Self) -> fs::Result<bool> {
         Ok(same_bytes(&self.dir.record(), &other.dir.record())?
@@ -117,13 +128,13 @@ pub(super) fn plan(sources: &[Source], layout: &Layout) -> Result<Planned, Error
                         continue;
                     }
                     refuse_busy(&dir)?;
-                    if let Err(error) = store::read_eval(&dir) {
-                        let path = format!("{experiment}/{}", shown(&root, &dir.eval()));
-                        let problem = Problem { path, reason: error.reason() };
-                        planned.outcome.problems.push((name.clone(), problem));
+                    let Some(side) = Side::read(dir)? else { continue };
+                    if let Some((file, reason)) = side.torn()?.into_iter().next() {
+                        let path = format!("{experiment}/{}", shown(&root, &file));
+                        let reason = format!("{reason}; copy the run once more, and merge again");
+                        planned.outcome.problems.push((name.clone(), Problem { path, reason }));
                         continue;
                     }
-                    let Some(side) = Side::read(dir)? else { continue };
                     let place = format!("{experiment}/{below}");
                     match take(number, &side, held)? {
                         Ok((taken, attempt)) => {
@@ -223,7 +234,7 @@ fn take(
     for (&attempt, side) in held {
         if theirs.record.is_some() && theirs.is_copy_of(side)? {
             let taken =
-                if completes(theirs, side) { Taken::Completed } else { Taken::AlreadyThere };
+                if completes(theirs, side)? { Taken::Completed } else { Taken::AlreadyThere };
             return Ok(Ok((taken, attempt)));
         }
     }
@@ -259,7 +270,9 @@ fn relation(ours: &Side, theirs: &Side) -> Result<Option<Taken>, Error> {
         return Ok((own == other).then_some(Taken::AlreadyThere));
     }
     let (own_weights, other_weights) = (ours.dir.weights(), theirs.dir.weights());
-    if own_weights.exists() && other_weights.exists() && !same_bytes(&own_weights, &other_weights)?
+    if ours.has(&own_weights)?
+        && other_weights.exists()
+        && !same_bytes(&own_weights, &other_weights)?
     {
         return Ok(None);
     }
@@ -274,7 +287,7 @@ fn relation(ours: &Side, theirs: &Side) -> Result<Option<Taken>, Error> {
         {
             None
         } else if other_chunks.is_subset(&own_chunks) {
-            Some(if completes(theirs, ours) { Taken::Completed } else { Taken::AlreadyThere })
+            Some(if completes(theirs, ours)? { Taken::Completed } else { Taken::AlreadyThere })
         } else if own_chunks.is_subset(&other_chunks) {
             Some(Taken::Extended)
         } else {
@@ -283,13 +296,13 @@ fn relation(ours: &Side, theirs: &Side) -> Result<Option<Taken>, Error> {
     )
 }
 
-/// Whether the other side lacks weights, events or a log that this one has.
-fn completes(theirs: &Side, ours: &Side) -> bool {
+/// Whether our side lacks weights, events or a log that theirs has, or has a part of them.
+fn completes(theirs: &Side, ours: &Side) -> fs::Result<bool> {
     let files = |dir: &RunDir| [dir.weights(), dir.train(), dir.eval(), dir.tensorboard()];
-    files(&theirs.dir)
-        .iter()
-        .zip(files(&ours.dir))
-        .any(|(theirs, ours)| theirs.exists() && !ours.exists())
+    let torn = ours.torn()?;
+    let lacks = |file: &Path| !file.exists() || torn.iter().any(|(torn, _)| torn == file);
+    let pairs = files(&theirs.dir).into_iter().zip(files(&ours.dir));
+    Ok(pairs.into_iter().any(|(theirs, ours)| theirs.exists() && lacks(&ours)))
 }
 
 /// A run that a process is at is not copied: half of it would be of another time.
