@@ -1,5 +1,6 @@
 //! One run, from wherever it stands to `run.json`.
 
+use super::Error;
 use super::board::Board;
 use super::context::Context;
 use super::evaluate::{Outcome, evaluate};
@@ -9,7 +10,6 @@ use super::provenance::{self, Log};
 use super::state::{Inspection, State};
 use super::streams::Streams;
 use super::training::train;
-use super::{Error, executor};
 use crate::fs;
 use crate::model::Layout;
 use crate::plan::comparable;
@@ -116,12 +116,16 @@ fn evaluate_only(
     }
     let record = record.expect("evaluation follows a training, here or at a twin");
     let weights_of = inspection.twin.as_ref().unwrap_or(dir).weights();
-    let weights = weights::load(&weights_of, &layout)
-        .map_err(|e| Error::Executor(executor::Error::Environment(e.to_string())))?;
+    let other = |problem| Error::OtherWeights { path: weights_of.clone(), problem };
+    let weights = weights::load(&weights_of, &layout).map_err(|error| match error {
+        weights::Error::File(error) => Error::File(error),
+        weights::Error::Format { reason, .. } => other(reason),
+        weights::Error::Mismatch { problem, .. } => other(problem),
+    })?;
     if let Some(was) = record.train.as_ref().and_then(|train| train.weights.clone()) {
         let is = weights::hash_of(&weights);
         if is != was {
-            return Err(Error::OtherWeights { path: weights_of, was, is });
+            return Err(other(format!("their hash is {is}, not {was}")));
         }
     }
     let steps = record.train.as_ref().map_or(context.steps, |t| t.steps);

@@ -94,16 +94,14 @@ pub enum Error {
     },
     /// Weights that are not those of the training.
     #[error(
-        "`{}` does not hold the weights that run.json says were trained (hash {is}, not {was}): remove \
-         the file, and the run is trained again", path.display()
+        "`{}` does not hold the weights that run.json says were trained ({problem}): put the file back, or \
+         remove it, and the run is trained again", path.display()
     )]
     OtherWeights {
         /// The file.
         path: std::path::PathBuf,
-        /// The hash in run.json.
-        was: String,
-        /// That of the file's weights.
-        is: String,
+        /// What is wrong with it.
+        problem: String,
     },
     /// Chunks that are not those of the metrics that they are to be added to.
     #[error(
