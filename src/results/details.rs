@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::{
-    ChunkLoss, Entry, Evaluation, Layout, Listing, Problem, Provenance, RunDir, Status, Step, list,
-    store,
+    ChunkLoss, Entry, Evaluation, Layout, Listing, Problem, Provenance, Record, RunDir, Status,
+    Step, list, store,
 };
 use crate::fs;
 
@@ -76,7 +76,9 @@ pub fn list_consistent(layout: &Layout, experiment: &str) -> fs::Result<Listing>
     let root = layout.experiment(experiment);
     let mut problems = Vec::new();
     listing.entries.retain(|entry| {
-        let reason = contradicting_chunks(&root, entry);
+        let file = root.join(&entry.path);
+        let run = RunDir(file.parent().map(Path::to_owned).unwrap_or_default());
+        let reason = contradicting_chunks(&run, &entry.record);
         let path = entry.path.clone();
         problems.extend(reason.clone().map(|reason| Problem { path, reason }));
         reason.is_none()
@@ -86,14 +88,14 @@ pub fn list_consistent(layout: &Layout, experiment: &str) -> fs::Result<Listing>
     Ok(listing)
 }
 
-fn contradicting_chunks(root: &Path, entry: &Entry) -> Option<String> {
-    let record = &entry.record;
+/// Why a record's metrics are not those of the chunks beside it.
+#[must_use]
+pub fn contradicting_chunks(run: &RunDir, record: &Record) -> Option<String> {
     if record.status != Status::Done {
         return None;
     }
-    let file = root.join(&entry.path);
     // What cannot be read contradicts nothing; `Details` tells of it.
-    let chunks = store::read_eval(&RunDir(file.parent()?.to_owned())).ok()?;
+    let chunks = store::read_eval(run).ok()?;
     columns(chunks).iter().find_map(|((transform, length), chunks)| {
         let result = record.results(transform.as_deref())?.get(length)?;
         let all = result.chunks == Some(chunks.len() as u64);
@@ -148,7 +150,6 @@ fn wrong_steps(entry: &Entry, steps: &[Step]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::results::Record;
     use crate::results::testing::{GEO, record};
 
     fn chunk(chunk: u64, loss: f64) -> ChunkLoss {

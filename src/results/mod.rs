@@ -22,7 +22,7 @@ pub use declared::{
     Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, SharedDocuments, Swept,
     TokenData, Transform, WinRule,
 };
-pub use details::{Details, list_consistent};
+pub use details::{Details, contradicting_chunks, list_consistent};
 pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
 pub use listing::{
     Entry, Listing, Problem, absolute_run, all_locks, all_records, experiment_above, list,

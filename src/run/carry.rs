@@ -13,8 +13,7 @@ use super::training::train;
 use crate::fs;
 use crate::model::Layout;
 use crate::plan::comparable;
-use crate::results::store;
-use crate::results::{Record, RunDir, Status, Training};
+use crate::results::{self, Record, RunDir, Status, Training, store};
 use crate::train::checkpoint;
 use crate::train::weights;
 
@@ -168,13 +167,19 @@ fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
         }
         Ok(())
     };
-    copy(&twin.train(), &dir.train())?;
+    let log = record.train.as_ref().and_then(|train| train.log.as_ref());
+    if log.is_none_or(|log| fs::hash_file(&twin.train()).is_ok_and(|own| own == *log)) {
+        copy(&twin.train(), &dir.train())?;
+    }
     if context.keep_weights {
         // The weights of one train id never change, so a second name for them is enough.
         fs::link_atomic(&twin.weights(), &dir.weights())?;
     }
     let wanted = comparable(&context.run.point.identity.evaluation);
-    if record.evaluation.as_ref().map(comparable) == Some(wanted) {
+    // The weights are held to their hash: what is damaged or contradicts itself is evaluated anew.
+    let sound =
+        store::read_eval(twin).is_ok() && results::contradicting_chunks(twin, &record).is_none();
+    if sound && record.evaluation.as_ref().map(comparable) == Some(wanted) {
         copy(&twin.eval(), &dir.eval())?;
     } else {
         record.evaluation = None;

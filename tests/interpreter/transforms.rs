@@ -115,6 +115,23 @@ fn transforms_are_taken_over_with_the_training() {
 }
 
 #[test]
+fn what_is_damaged_of_a_twin_is_evaluated_anew() {
+    let lab = Lab::new();
+    lab.all(&plan(&[BOTH, "experiment.name=again"]), "whole");
+    for (i, damage) in ["torn", "\"loss\":1"].into_iter().enumerate() {
+        let results = format!("r{i}");
+        let (first, again) = (plan(&[BOTH]), plan(&[BOTH, "experiment.name=again"]));
+        lab.all(&first, &results);
+        let twin = run_dir(&first, &first.runs()[0], &lab.layout(&results));
+        let text = std::fs::read_to_string(twin.eval()).unwrap();
+        std::fs::write(twin.eval(), text.replacen("\"loss\":", damage, 1)).unwrap();
+        let did = lab.all(&again, &results);
+        assert_eq!((did.opened.as_slice(), did.evaluated), (&[TRAINED; 4][..], 36), "{damage}");
+        assert!(lab.bytes(&again, &results) == lab.bytes(&again, "whole"), "{damage}");
+    }
+}
+
+#[test]
 fn a_transform_that_aims_at_the_longest_length_keeps_its_results_apart() {
     let lab = Lab::new();
     let to_target =
