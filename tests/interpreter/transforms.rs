@@ -125,8 +125,13 @@ fn what_is_damaged_of_a_twin_is_evaluated_anew() {
         let twin = run_dir(&first, &first.runs()[0], &lab.layout(&results));
         let text = std::fs::read_to_string(twin.eval()).unwrap();
         std::fs::write(twin.eval(), text.replacen("\"loss\":", damage, 1)).unwrap();
+        let log = std::fs::read(twin.train()).unwrap();
+        std::fs::write(twin.train(), &log[..log.len() / 2]).unwrap();
         let did = lab.all(&again, &results);
         assert_eq!((did.opened.as_slice(), did.evaluated), (&[TRAINED; 4][..], 36), "{damage}");
+        let dirs = again.runs().into_iter().map(|run| run_dir(&again, &run, &lab.layout(&results)));
+        let logs: Vec<bool> = dirs.map(|dir| dir.train().exists()).collect();
+        assert_eq!(logs, [false, true, true, true]);
         assert!(lab.bytes(&again, &results) == lab.bytes(&again, "whole"), "{damage}");
     }
 }
