@@ -111,6 +111,13 @@ fn shards_together_are_the_whole_experiment() {
     std::fs::write(lab.path("all/tiny/geo/seed-1/train.jsonl"), "half a li").unwrap();
     lab.done(&["merge", "a", "b", "--results", "all"]);
     assert_eq!(files(&lab.path("all")), before);
+    // What stood there without a lock.json was declared nobody knows how.
+    let lock = lab.path("all/tiny/lock.json");
+    assert!(!std::fs::read_to_string(&lock).unwrap().contains("\"after_results\""));
+    std::fs::remove_file(&lock).unwrap();
+    std::fs::remove_dir_all(lab.path("all/tiny/geo/seed-1")).unwrap();
+    lab.done(&["merge", "a", "b", "--results", "all"]);
+    assert!(std::fs::read_to_string(&lock).unwrap().contains("\"after_results\": true"));
 }
 
 #[test]

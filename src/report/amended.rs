@@ -18,9 +18,10 @@ pub(super) struct Amended {
 impl Amended {
     /// Compares the declaration at hand with the last that stood before there were results.
     pub fn of(input: &Input, point: &Point) -> Self {
-        let Some(before) = before_results(input) else { return Self::default() };
-        let now = &input.declared;
         let mut amended = Self::default();
+        amended.all.extend(never_frozen(input).map(str::to_owned));
+        let Some(before) = before_results(input) else { return amended };
+        let now = &input.declared;
         amended.all.extend(seeds(before, now));
         if before.win != now.win || before.std_ddof != now.std_ddof {
             amended.all.push("the win rule was changed after results existed".to_owned());
@@ -47,6 +48,17 @@ impl Amended {
         let own = configs.iter().filter_map(|config| self.configs.get(*config));
         let why: BTreeSet<&String> = self.all.iter().chain(own).collect();
         (!why.is_empty()).then(|| words::list(why))
+    }
+}
+
+/// Why nothing says what was declared before there were results; `None` if lock.json does.
+pub(super) fn never_frozen(input: &Input) -> Option<&'static str> {
+    match &input.lock {
+        None if input.listing.entries.is_empty() => None,
+        None => Some("there is no lock.json that says what was declared before the results"),
+        Some(lock) => lock.after_results.then_some(
+            "its lock.json was written after results existed: what was declared before them is lost",
+        ),
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use super::amended::never_frozen;
 use super::build::Input;
 use super::column::Column;
 use super::model::{RunRow, Section};
@@ -70,6 +71,9 @@ pub(super) fn of(input: &Input, sections: &[Section], runs: &[RunRow]) -> Vec<St
     let mut caveats = Vec::new();
     let verdicts: BTreeSet<Verdict> =
         sections.iter().flat_map(|s| &s.rows).filter_map(|row| row.verdict).collect();
+    if let Some(why) = never_frozen(input) {
+        caveats.push(format!("Nothing can be claimed: {why}."));
+    }
     if verdicts.contains(&Verdict::Drift) {
         caveats.push(
             "DRIFT: some results were made under another protocol. They are in no mean; compare \

@@ -14,6 +14,10 @@ pub struct Lock {
     pub schema: u32,
     /// When the first run (or import) began, UTC, ISO 8601.
     pub frozen: String,
+    /// Whether there were results by then, as where a lock.json was lost: it says nothing of what was
+    /// declared before them.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub after_results: bool,
     /// blake3 of the declaration's canonical JSON.
     pub declared_hash: String,
     /// The declaration as frozen.

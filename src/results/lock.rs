@@ -10,12 +10,13 @@ use crate::canonical::{self, Difference};
 use super::{Amendment, Config, Declared, Lock, Point, Transform, WinRule};
 
 impl Lock {
-    /// Freezes a declaration; `date` is UTC, ISO 8601.
+    /// Freezes a declaration before there are results; `date` is UTC, ISO 8601.
     #[must_use]
     pub fn freeze(declared: Declared, date: &str) -> Self {
         Self {
             schema: Self::SCHEMA,
             frozen: date.to_owned(),
+            after_results: false,
             declared_hash: declared.hash(),
             declared,
             amendments: Vec::new(),

@@ -405,20 +405,25 @@ fn freeze(plan: &Plan, options: &Options<'_>, streams: &Opened) -> Result<(), Er
     fs::remove_unfinished(&layout.experiment(&plan.experiment))?;
     let path = layout.lock(&plan.experiment);
     let declared = plan.declared();
+    // Imported results were seen as well as native ones.
+    let after_results = || -> Result<bool, Error> {
+        Ok(!results::list(layout, &plan.experiment)?.entries.is_empty()
+            || plan.points.iter().any(|point| {
+                point.resolved.configs.iter().any(|config| {
+                    has_results(plan, layout, point.resolved.name.as_deref(), &config.name)
+                })
+            }))
+    };
     let (mut lock, mut changed) = match store::read_lock(&path)? {
-        None => (Lock::freeze(declared, &now()), true),
+        None => {
+            let after_results = after_results()?;
+            (Lock { after_results, ..Lock::freeze(declared, &now()) }, true)
+        }
         Some(mut lock) => {
             let amendment = lock.amend(&declared, &now(), true);
             let changed = amendment.is_some();
             if let Some(mut amendment) = amendment {
-                // Imported results were seen as well as native ones.
-                let imported = !results::list(layout, &plan.experiment)?.entries.is_empty();
-                amendment.after_results = imported
-                    || plan.points.iter().any(|point| {
-                        point.resolved.configs.iter().any(|config| {
-                            has_results(plan, layout, point.resolved.name.as_deref(), &config.name)
-                        })
-                    });
+                amendment.after_results = after_results()?;
                 lock.amendments.push(amendment);
             }
             (lock, changed)

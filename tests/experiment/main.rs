@@ -173,6 +173,13 @@ fn what_is_done_is_not_done_again_and_a_length_only_evaluates() {
     let lock = lab.json("r/tiny/lock.json");
     assert_eq!(lock["amendments"].as_array().expect("amendments").len(), 1);
     assert_eq!(lock["amendments"][0]["after_results"], true);
+    assert_eq!(lock["after_results"], Value::Null);
+    // So is that nothing says what was declared before them.
+    std::fs::remove_file(lab.path("r/tiny/lock.json")).unwrap();
+    let output = lab.run(&more, "r", &[]);
+    assert_eq!(lab.json("r/tiny/lock.json")["after_results"], true);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(text.contains("Nothing can be claimed: its lock.json was written after"), "{text}");
 }
 
 #[test]

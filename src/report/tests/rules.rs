@@ -42,6 +42,40 @@ fn said(report: &Report) -> (Verdict, String) {
 }
 
 #[test]
+fn without_a_lock_from_before_the_results_a_claim_is_exploratory() {
+    let declared = two_configs(&[1, 2, 3]);
+    let lock = Lock::freeze(declared.clone(), DATE);
+    let late = Lock { after_results: true, ..lock.clone() };
+    for (lock, said_of_it) in [
+        (Some(lock), None),
+        (Some(late), Some("its lock.json was written after results existed")),
+        (None, Some("there is no lock.json that says what was declared before the results")),
+    ] {
+        let listing = Listing { entries: results(&[1, 2, 3]), problems: Vec::new() };
+        let report = Report::build(&[Input { declared: declared.clone(), lock, listing }]);
+        let (verdict, reason) = said(&report);
+        let caveats = report.experiments[0].caveats.join("\n");
+        match said_of_it {
+            None => assert!(verdict == Verdict::Win && !caveats.contains("lock.json"), "{caveats}"),
+            Some(why) => {
+                assert_eq!(verdict, Verdict::Exploratory);
+                assert!(
+                    reason.starts_with("the rule says WIN (") && reason.contains(why),
+                    "{reason}"
+                );
+                assert!(
+                    caveats.starts_with(&format!("Nothing can be claimed: {why}")),
+                    "{caveats}"
+                );
+            }
+        }
+    }
+    let listing = Listing { entries: Vec::new(), problems: Vec::new() };
+    let report = Report::build(&[Input { declared, lock: None, listing }]);
+    assert!(report.experiments[0].caveats.iter().all(|caveat| !caveat.contains("lock.json")));
+}
+
+#[test]
 fn seeds_added_after_results_make_a_claim_exploratory_unless_the_look_was_declared() {
     let (three, five) = ([1, 2, 3], [1, 2, 3, 4, 5]);
     let frozen = two_configs(&three);

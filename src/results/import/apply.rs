@@ -125,7 +125,8 @@ pub fn import(
             store::write_lock(&layout.lock(experiment), &lock)?;
         }
     } else {
-        let lock = Lock::freeze(declared.clone(), &options.date);
+        let after_results = !listing.entries.is_empty();
+        let lock = Lock { after_results, ..Lock::freeze(declared.clone(), &options.date) };
         store::write_lock(&layout.lock(experiment), &lock)?;
         outcome.froze = true;
     }

@@ -179,7 +179,10 @@ fn declaration(
         None => store::read_lock(&layout.lock(experiment))?,
     };
     let Some(ours) = ours else {
-        planned.locks.insert(experiment.to_owned(), (theirs, true));
+        // What stands there without a lock.json was made under nobody knows what.
+        let lost = !results::list(layout, experiment)?.entries.is_empty();
+        let lock = Lock { after_results: theirs.after_results || lost, ..theirs };
+        planned.locks.insert(experiment.to_owned(), (lock, true));
         return Ok(());
     };
     // Frequencies without results at either side may change; training and sets with results not.
