@@ -13,6 +13,8 @@ pub(super) struct Amended {
     all: Vec<String>,
     /// Of single configs.
     configs: BTreeMap<String, String>,
+    /// Seeds of a config whose results another experiment had before they were declared in this one.
+    known: BTreeMap<String, BTreeSet<u64>>,
 }
 
 impl Amended {
@@ -20,6 +22,7 @@ impl Amended {
     pub fn of(input: &Input, point: &Point) -> Self {
         let mut amended = Self::default();
         amended.all.extend(never_frozen(input).map(str::to_owned));
+        amended.known = known(input, point);
         let Some(before) = before_results(input) else { return amended };
         let now = &input.declared;
         amended.all.extend(seeds(before, now));
@@ -43,12 +46,38 @@ impl Amended {
         amended
     }
 
-    /// Why a claim about these configs is exploratory; `None` if nothing speaks against it.
+    /// Why a claim about a config and its baseline is exploratory; `None` if nothing speaks against it.
     pub fn why(&self, configs: [&str; 2]) -> Option<String> {
         let own = configs.iter().filter_map(|config| self.configs.get(*config));
-        let why: BTreeSet<&String> = self.all.iter().chain(own).collect();
+        let known = self.known_of(configs);
+        let why: BTreeSet<&String> = self.all.iter().chain(own).chain(&known).collect();
         (!why.is_empty()).then(|| words::list(why))
     }
+
+    /// That of some seeds both sides were known. With one of them new, nobody knew how they compare.
+    fn known_of(&self, [config, baseline]: [&str; 2]) -> Option<String> {
+        let both = self.known.get(config)?.intersection(self.known.get(baseline)?);
+        let both: Vec<u64> = both.copied().collect();
+        (!both.is_empty()).then(|| {
+            format!(
+                "another experiment had results of {config} and {baseline} with {} before this one was \
+                 declared",
+                words::seeds(&both)
+            )
+        })
+    }
+}
+
+/// The seeds of each config whose results another experiment had.
+fn known(input: &Input, point: &Point) -> BTreeMap<String, BTreeSet<u64>> {
+    let Some(lock) = &input.lock else { return BTreeMap::new() };
+    let claimed = input.declared.claim_seeds();
+    let of = |config: &Config| {
+        let runs = input.declared.seeds.iter().zip(&config.train_ids);
+        let known = runs.filter(|(seed, id)| claimed.contains(seed) && lock.known.contains(*id));
+        known.map(|(&seed, _)| seed).collect()
+    };
+    point.configs.iter().map(|config| (config.name.clone(), of(config))).collect()
 }
 
 /// Why nothing says what was declared before there were results; `None` if lock.json does.

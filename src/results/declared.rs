@@ -1,6 +1,6 @@
 //! What an experiment declared before its first run, as `lock.json` freezes it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -32,6 +32,9 @@ pub struct Lock {
     /// Validation documents that are training documents too, by [`SharedDocuments::key`].
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub overlap: BTreeMap<String, SharedDocuments>,
+    /// Train ids that had results in another experiment when they were declared here.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub known: BTreeSet<String>,
 }
 
 /// The tokens of a split as they were found.
@@ -90,6 +93,14 @@ impl Lock {
             let config = point.configs.iter().find(|config| config.name == record.config)?;
             config.train_ids.contains(&record.train_id).then_some(point)
         })
+    }
+
+    /// Every train id that was ever declared.
+    #[must_use]
+    pub fn train_ids(&self) -> BTreeSet<&str> {
+        let points = self.versions().flat_map(|declared| &declared.points);
+        let configs = points.flat_map(|point| &point.configs);
+        configs.flat_map(|config| &config.train_ids).map(String::as_str).collect()
     }
 
     /// The longest length at a point in every declaration, oldest first: what frequencies that look at

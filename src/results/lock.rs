@@ -22,6 +22,7 @@ impl Lock {
             amendments: Vec::new(),
             data: BTreeMap::new(),
             overlap: BTreeMap::new(),
+            known: BTreeSet::new(),
         }
     }
 

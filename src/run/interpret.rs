@@ -1,5 +1,6 @@
 //! A plan, carried out run by run.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
@@ -152,7 +153,7 @@ pub fn run(
             opened => opened?,
         };
     }
-    freeze(plan, options, &streams)?;
+    freeze(plan, options, &streams, &index)?;
     let trainings: Vec<&Run<'_>> =
         todo.iter().filter(|(.., training)| *training).map(|(run, ..)| *run).collect();
     let lanes = Lanes::new(rayon::current_num_threads());
@@ -399,7 +400,12 @@ fn refuse_conflicts(plan: &Plan, runs: &[Run<'_>], options: &Options<'_>) -> Res
 }
 
 /// Freezes the declaration before the first run, or adds what has changed as an amendment.
-fn freeze(plan: &Plan, options: &Options<'_>, streams: &Opened) -> Result<(), Error> {
+fn freeze(
+    plan: &Plan,
+    options: &Options<'_>,
+    streams: &Opened,
+    index: &Index,
+) -> Result<(), Error> {
     let layout = options.results;
     let _guard = fs::lock(&layout.guard(&plan.experiment))?;
     fs::remove_unfinished(&layout.experiment(&plan.experiment))?;
@@ -414,7 +420,12 @@ fn freeze(plan: &Plan, options: &Options<'_>, streams: &Opened) -> Result<(), Er
                 })
             }))
     };
-    let (mut lock, mut changed) = match store::read_lock(&path)? {
+    let before = store::read_lock(&path)?;
+    let declared_before = before.as_ref().map(|lock| {
+        let ids = lock.train_ids();
+        ids.into_iter().map(str::to_owned).collect::<BTreeSet<_>>()
+    });
+    let (mut lock, mut changed) = match before {
         None => {
             let after_results = after_results()?;
             (Lock { after_results, ..Lock::freeze(declared, &now()) }, true)
@@ -429,6 +440,12 @@ fn freeze(plan: &Plan, options: &Options<'_>, streams: &Opened) -> Result<(), Er
             (lock, changed)
         }
     };
+    // What was known elsewhere when it was declared here was not declared before it was known.
+    let new = |id: &&str| declared_before.as_ref().is_none_or(|before| !before.contains(*id));
+    let ids = lock.train_ids().into_iter().filter(new).filter(|id| index.has(id));
+    let known: Vec<String> = ids.map(str::to_owned).collect();
+    changed |= !known.is_empty();
+    lock.known.extend(known);
     changed |= streams.record(&mut lock);
     if changed {
         store::write_lock(&path, &lock)?;

@@ -128,6 +128,11 @@ impl Index {
         }
     }
 
+    /// Whether a training has results somewhere below the results directory.
+    pub(super) fn has(&self, train_id: &str) -> bool {
+        self.by_train_id.contains_key(train_id)
+    }
+
     fn twin(&self, train_id: &str, of: &RunDir) -> Option<RunDir> {
         self.by_train_id.get(train_id).filter(|dir| *dir != of).cloned()
     }

@@ -153,6 +153,37 @@ fn a_step_or_a_chunk_that_is_given_up_leaves_the_session_as_it_was() {
 }
 
 #[test]
+fn what_another_experiment_had_before_is_on_record_where_it_is_declared() {
+    let lab = Lab::new();
+    let of = |name: &str, seeds: &str| {
+        plan(&[&format!("experiment.name={name}"), &format!("experiment.seeds={seeds}")])
+    };
+    let known = |name: &str| {
+        let lock = store::read_lock(&lab.layout("r").lock(name)).unwrap().expect("it was run");
+        lock.known.into_iter().collect::<Vec<_>>()
+    };
+    let ids = |plan: &Plan, seeds: &[u64]| {
+        let runs = plan.runs().into_iter().filter(|run| seeds.contains(&run.seed));
+        let mut ids: Vec<_> = runs.map(|run| run.train_id).collect();
+        ids.sort();
+        ids
+    };
+    lab.all(&of("first", "[1]"), "r");
+    assert_eq!(known("first"), [""; 0]);
+    let again = of("again", "[1, 2]");
+    assert_eq!(lab.all(&again, "r").opened, [TRAINED, TRAINED, 0, 0]);
+    assert_eq!(known("again"), ids(&again, &[1]));
+    // Its own results are none that it had not declared; what was added later may be.
+    lab.all(&again, "r");
+    assert_eq!(known("again"), ids(&again, &[1]));
+    lab.all(&of("first", "[1, 3]"), "r");
+    assert_eq!(known("first"), [""; 0]);
+    let more = of("again", "[1, 2, 3]");
+    lab.all(&more, "r");
+    assert_eq!(known("again"), ids(&more, &[1, 3]));
+}
+
+#[test]
 fn chunks_that_are_not_those_of_the_record_are_not_added_to() {
     type Edit<'a> = &'a dyn Fn(&mut Vec<String>);
 

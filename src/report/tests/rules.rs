@@ -76,6 +76,33 @@ fn without_a_lock_from_before_the_results_a_claim_is_exploratory() {
 }
 
 #[test]
+fn a_comparison_that_another_experiment_had_before_is_not_claimed_anew() {
+    let declared = two_configs(&[1, 2, 3]);
+    let ids = |name: &str, n: usize| {
+        let config = declared.points[0].configs.iter().find(|config| config.name == name);
+        config.unwrap().train_ids[..n].to_vec()
+    };
+    // Of the baseline alone, of the config alone, of different seeds of both, of one seed of both.
+    let different = [ids(GEO, 1), vec![ids(HYBRID, 2).remove(1)]].concat();
+    for (known, verdict) in [
+        (ids(GEO, 3), Verdict::Win),
+        (ids(HYBRID, 3), Verdict::Win),
+        (different, Verdict::Win),
+        ([ids(GEO, 1), ids(HYBRID, 1)].concat(), Verdict::Exploratory),
+        ([ids(GEO, 3), ids(HYBRID, 3)].concat(), Verdict::Exploratory),
+    ] {
+        let lock =
+            Lock { known: known.iter().cloned().collect(), ..Lock::freeze(declared.clone(), DATE) };
+        let listing = Listing { entries: results(&[1, 2, 3]), problems: Vec::new() };
+        let input = Input { declared: declared.clone(), lock: Some(lock), listing };
+        let (got, reason) = said(&Report::build(&[input]));
+        assert_eq!(got, verdict, "{known:?}: {reason}");
+        let why = "but another experiment had results of hybrid_a0.2_t100k and geo_500k with seed";
+        assert_eq!(reason.contains(why), verdict == Verdict::Exploratory, "{reason}");
+    }
+}
+
+#[test]
 fn seeds_added_after_results_make_a_claim_exploratory_unless_the_look_was_declared() {
     let (three, five) = ([1, 2, 3], [1, 2, 3, 4, 5]);
     let frozen = two_configs(&three);

@@ -40,6 +40,7 @@ pub(super) fn union(ours: &Lock, theirs: &Lock) -> Result<Lock, Vec<String>> {
     }
     let last = lock.amendments.last().map_or(frozen, |amendment| &amendment.date).to_owned();
     lock.amendments.extend(lock.amend(&declared, &last, true));
+    lock.known = ours.known.union(&theirs.known).cloned().collect();
     lock.after_results = ours.after_results || theirs.after_results;
     lock.data = data;
     lock.overlap.clone_from(&ours.overlap);
