@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::layout::RunDir;
-use super::{ChunkLoss, Lock, Provenance, Record, Status, Step};
+use super::{ChunkLoss, Lock, Provenance, Record, Status, Step, Training};
 use crate::fs;
 
 /// What kind of trouble an error is; `cli` maps it to the exit code.
@@ -269,6 +269,15 @@ impl TrainLog {
 /// If it cannot be read or a line before the last is not a step.
 pub fn read_train(run: &RunDir) -> Result<Vec<Step>> {
     Ok(read_train_lines(&run.train())?.into_iter().map(|(step, _)| step).collect())
+}
+
+/// The hash of `train.jsonl`, if it is not the one that a record of the training has.
+///
+/// # Errors
+/// If the file cannot be read, and a record of this version has a hash.
+pub fn other_log(run: &RunDir, training: &Training) -> fs::Result<Option<String>> {
+    let Some(was) = &training.log else { return Ok(None) };
+    Ok(Some(fs::hash_file(&run.train())?).filter(|is| is != was))
 }
 
 /// Whether `train.jsonl` is what is written of these steps, byte for byte: as of a run that ended.

@@ -167,8 +167,8 @@ fn take_over(context: &Context<'_>, twin: &RunDir) -> Result<Record, Error> {
         }
         Ok(())
     };
-    let log = record.train.as_ref().and_then(|train| train.log.as_ref());
-    if log.is_none_or(|log| fs::hash_file(&twin.train()).is_ok_and(|own| own == *log)) {
+    let whole = |train| store::other_log(twin, train).is_ok_and(|other| other.is_none());
+    if record.train.as_ref().is_none_or(whole) {
         copy(&twin.train(), &dir.train())?;
     }
     if context.keep_weights {

@@ -421,10 +421,8 @@ fn freeze(
             }))
     };
     let before = store::read_lock(&path)?;
-    let declared_before = before.as_ref().map(|lock| {
-        let ids = lock.train_ids();
-        ids.into_iter().map(str::to_owned).collect::<BTreeSet<_>>()
-    });
+    let declared_before: BTreeSet<String> =
+        before.iter().flat_map(Lock::train_ids).map(str::to_owned).collect();
     let (mut lock, mut changed) = match before {
         None => {
             let after_results = after_results()?;
@@ -441,9 +439,9 @@ fn freeze(
         }
     };
     // What was known elsewhere when it was declared here was not declared before it was known.
-    let new = |id: &&str| declared_before.as_ref().is_none_or(|before| !before.contains(*id));
-    let ids = lock.train_ids().into_iter().filter(new).filter(|id| index.has(id));
-    let known: Vec<String> = ids.map(str::to_owned).collect();
+    let known = |id: &&str| !declared_before.contains(*id) && index.has(id);
+    let known: Vec<String> =
+        lock.train_ids().into_iter().filter(known).map(str::to_owned).collect();
     changed |= !known.is_empty();
     lock.known.extend(known);
     changed |= streams.record(&mut lock);

@@ -28,9 +28,9 @@ fn torn_log(run: &RunDir, record: &Record) -> fs::Result<Option<String>> {
     let Some(train) = record.train.as_ref().filter(|_| run.train().exists()) else {
         return Ok(None);
     };
-    if let Some(hash) = &train.log {
-        let own = fs::hash_file(&run.train())?;
-        return Ok((own != *hash).then(|| "it is not the log whose hash run.json has".to_owned()));
+    if train.log.is_some() {
+        let other = store::other_log(run, train)?;
+        return Ok(other.map(|_| "it is not the log whose hash run.json has".to_owned()));
     }
     let steps = last_step(run)?.map_or(0, |last| last.step + 1);
     Ok((steps != train.steps).then(|| format!("it has {steps} steps, run.json {}", train.steps)))
@@ -59,8 +59,8 @@ fn torn_chunks(run: &RunDir, record: &Record) -> Option<String> {
     let transforms = record.transforms.keys().map(|name| Some(name.as_str()));
     [None].into_iter().chain(transforms).find_map(|transform| {
         record.results(transform)?.iter().find_map(|(length, result)| {
-            let of = |transform_of: Option<&str>, l| transform_of == transform && l == *length;
-            let own = lines.iter().filter(|line| of(line.transform.as_deref(), line.length));
+            let own = lines.iter().filter(|line| line.length == *length);
+            let own = own.filter(|line| line.transform.as_deref() == transform);
             let (own, wanted) = (own.count() as u64, result.chunks?);
             (own < wanted).then(|| {
                 format!("it has {own} of the {wanted} chunks of length {length} that run.json has")

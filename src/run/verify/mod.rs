@@ -11,7 +11,9 @@ pub use again::{Again, Rerun};
 use super::Error;
 use crate::eval;
 use crate::model::{self, Layout};
-use crate::results::{self, ChunkLoss, Details, Entry, Lock, Record, RunDir, Status, store};
+use crate::results::{
+    self, ChunkLoss, Details, Entry, Lock, Record, RunDir, Status, Training, store,
+};
 use crate::train::weights;
 
 /// A run that is to be verified.
@@ -165,12 +167,17 @@ impl Subject {
         } else if !store::is_log_of(&self.dir, steps).is_ok_and(|as_written| as_written) {
             let what = "it has other bytes than are written of its steps";
             found.push(finding("train.jsonl", what));
-        } else if let Some(was) = &train.log {
-            let is = crate::fs::hash_file(&self.dir.train()).unwrap_or_default();
-            if is != *was {
-                let what = format!("its hash is {is}, run.json has {was}");
-                found.push(finding("train.jsonl", what));
-            }
+        } else if let Some(what) = self.wrong_log(train) {
+            found.push(finding("train.jsonl", what));
+        }
+    }
+
+    /// What the hash of the log says against it.
+    fn wrong_log(&self, train: &Training) -> Option<String> {
+        let was = train.log.as_deref()?;
+        match store::other_log(&self.dir, train) {
+            Ok(other) => other.map(|is| format!("its hash is {is}, run.json has {was}")),
+            Err(error) => Some(error.to_string()),
         }
     }
 
