@@ -1,6 +1,7 @@
 //! Initial weights.
 
 use super::{Config, Layout};
+use crate::ops::filled;
 use crate::rng;
 
 /// The initial parameters under a seed: weights N(0, `init_std`), gains 1.
@@ -10,7 +11,7 @@ use crate::rng;
 #[must_use]
 pub fn init(config: &Config, seed: u64) -> Vec<f32> {
     let layout = Layout::new(config);
-    let mut params = vec![1.0f32; layout.len()];
+    let mut params = filled(layout.len(), 1.0);
     for tensor in layout.tensors.iter().filter(|tensor| !tensor.is_gain()) {
         rng::fill_normal(seed, "init", &tensor.name, config.init_std, &mut params[tensor.range()]);
     }

@@ -70,6 +70,15 @@ impl DerefMut for Buffer {
     }
 }
 
+/// `len` times `value`, in large pages where the system has them: what the CPU backend is given keeps its place.
+#[must_use]
+pub fn filled(len: usize, value: f32) -> Vec<f32> {
+    let mut values = Vec::with_capacity(len);
+    ask_for_large_pages(&mut values);
+    values.resize(len, value);
+    values
+}
+
 /// Asks the system to back fresh memory by pages of 2 MiB, before it is first touched: fewer faults, and
 /// fewer misses where a tile's rows lie pages apart. Where it cannot, nothing changes.
 #[cfg(target_os = "linux")]

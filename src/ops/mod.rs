@@ -37,7 +37,7 @@ pub use attention::{AttentionShape, attention_scratch};
 pub use backend::{
     Backend, GpuDescription, LinearShape, NormShape, Precision, View, ViewMut, Write,
 };
-pub use buffer::Buffer;
+pub use buffer::{Buffer, filled};
 pub use cpu::Cpu;
 pub use cross_entropy::{HeadShape, IGNORE, rows_per_chunk};
 pub use error::Error;

@@ -3,10 +3,12 @@
 
 use super::Write;
 
-/// Where the left operand's element (row i, step p) stands.
-pub(crate) const PANEL: bool = false;
-/// As [`PANEL`]: rows apart by the step, neighbours in p adjacent.
-pub(crate) const ROWS: bool = true;
+/// How the operands of a tile lie: both in packed panels, whose steps are then known to the compiler.
+pub(crate) const PANELS: u8 = 0;
+/// The left one's neighbours in i adjacent.
+pub(crate) const COLUMNS: u8 = 1;
+/// The left one's neighbours in p adjacent.
+pub(crate) const ROWS: u8 = 2;
 
 /// A matrix-multiply tile of one instruction path.
 pub(crate) trait Tile: Copy + Send + Sync + 'static {
@@ -18,14 +20,15 @@ pub(crate) trait Tile: Copy + Send + Sync + 'static {
     /// C = A B or C += A B for one MR x NR tile: each element is the sum over p in order,
     /// then added to C at once, so its bits depend on `k` alone.
     ///
-    /// A\[i\]\[p\] is at `a + p * a_step + i` ([`PANEL`]) or `a + i * a_step + p` ([`ROWS`]),
-    /// B\[p\]\[j\] at `b + p * b_step + j`, C\[i\]\[j\] at `c + i * c_step + j`.
+    /// A\[i\]\[p\] is at `a + p * a_step + i` ([`COLUMNS`]) or `a + i * a_step + p` ([`ROWS`]),
+    /// B\[p\]\[j\] at `b + p * b_step + j`, C\[i\]\[j\] at `c + i * c_step + j`. [`PANELS`] are
+    /// columns with steps of MR and NR, whatever is given.
     ///
     /// # Safety
     /// All these elements for i < MR, j < NR, p < k are readable, those of C writable and not
     /// shared; the processor has the path.
     #[expect(clippy::too_many_arguments, reason = "three strided operands")]
-    unsafe fn run<const A_LAYOUT: bool>(
+    unsafe fn run<const LAYOUT: u8>(
         k: usize,
         a: *const f32,
         a_step: usize,
@@ -45,7 +48,7 @@ impl Tile for PortableTile {
     const MR: usize = 4;
     const NR: usize = 8;
 
-    unsafe fn run<const A_LAYOUT: bool>(
+    unsafe fn run<const LAYOUT: u8>(
         k: usize,
         a: *const f32,
         a_step: usize,
@@ -55,13 +58,15 @@ impl Tile for PortableTile {
         c_step: usize,
         write: Write,
     ) {
+        let (a_step, b_step) =
+            if LAYOUT == PANELS { (Self::MR, Self::NR) } else { (a_step, b_step) };
         let mut acc = [[0.0f32; Self::NR]; Self::MR];
         // SAFETY: every address is one that the contract of `run` lists.
         unsafe {
             for p in 0..k {
                 let b_row = &*b.add(p * b_step).cast::<[f32; Self::NR]>();
                 for (i, row) in acc.iter_mut().enumerate() {
-                    let x = *a.add(if A_LAYOUT { i * a_step + p } else { p * a_step + i });
+                    let x = *a.add(if LAYOUT == ROWS { i * a_step + p } else { p * a_step + i });
                     for j in 0..Self::NR {
                         row[j] += x * b_row[j];
                     }
@@ -106,7 +111,7 @@ macro_rules! simd_tile {
             const MR: usize = $mr;
             const NR: usize = 2 * $lanes;
 
-            unsafe fn run<const A_LAYOUT: bool>(
+            unsafe fn run<const LAYOUT: u8>(
                 k: usize,
                 a: *const f32,
                 a_step: usize,
@@ -118,7 +123,7 @@ macro_rules! simd_tile {
             ) {
                 #[target_feature(enable = $feature)]
                 #[expect(clippy::too_many_arguments, reason = "three strided operands")]
-                unsafe fn tile<const A_LAYOUT: bool>(
+                unsafe fn tile<const LAYOUT: u8>(
                     k: usize,
                     a: *const f32,
                     a_step: usize,
@@ -128,11 +133,11 @@ macro_rules! simd_tile {
                     c_step: usize,
                     write: Write,
                 ) {
+                    let (a_step, b_step) =
+                        if LAYOUT == PANELS { ($mr, 2 * $lanes) } else { (a_step, b_step) };
                     let mut acc = [[$zero(); 2]; $mr];
                     // SAFETY: every address is one that the contract of `run` lists.
                     unsafe {
-                        // C is wanted after the sums, and comes from far: a row is asked for at each of
-                        // the first steps, so that the requests do not queue before those of the panels.
                         macro_rules! step {
                             ($p:expr) => {
                                 let p = $p;
@@ -142,22 +147,44 @@ macro_rules! simd_tile {
                                 // Spelled out row by row: a loop over an array of vectors is
                                 // not reliably kept in registers.
                                 $(
-                                    let at =
-                                        if A_LAYOUT { $i * a_step + p } else { p * a_step + $i };
+                                    let at = match LAYOUT {
+                                        ROWS => $i * a_step + p,
+                                        _ => p * a_step + $i,
+                                    };
                                     let x = $splat(*a.add(at));
                                     acc[$i][0] = $fma(x, b0, acc[$i][0]);
                                     acc[$i][1] = $fma(x, b1, acc[$i][1]);
                                 )*
                             };
                         }
-                        let asked = k.min($mr);
-                        for p in 0..asked {
-                            prefetch(c.add(p * c_step));
-                            prefetch(c.add(p * c_step + $lanes));
-                            step!(p);
+                        let mut p = 0;
+                        if LAYOUT == PANELS {
+                            // Two at a time: counting steps takes places that sums could have. Not
+                            // where rows are read: the compiler would pair their loads, and spill sums.
+                            macro_rules! two_steps {
+                                () => {
+                                    step!(p);
+                                    step!(p + 1);
+                                    p += 2;
+                                };
+                            }
+                            // C is wanted after the sums, and comes from far: its rows are asked for
+                            // eight steps apart, so that no request queues before those of the panels.
+                            let pairs = (k / (2 * $mr)).min(4);
+                            for row in 0..if pairs > 0 { $mr } else { 0 } {
+                                prefetch(c.add(row * c_step));
+                                prefetch(c.add(row * c_step + $lanes));
+                                for _ in 0..pairs {
+                                    two_steps!();
+                                }
+                            }
+                            while p + 2 <= k {
+                                two_steps!();
+                            }
                         }
-                        for p in asked..k {
+                        while p < k {
                             step!(p);
+                            p += 1;
                         }
                         if write == Write::Add {
                             $(
@@ -174,7 +201,7 @@ macro_rules! simd_tile {
                     }
                 }
                 // SAFETY: the contract of `run`.
-                unsafe { tile::<A_LAYOUT>(k, a, a_step, b, b_step, c, c_step, write) }
+                unsafe { tile::<LAYOUT>(k, a, a_step, b, b_step, c, c_step, write) }
             }
         }
     };
@@ -187,7 +214,7 @@ pub(crate) use x86::{Avx2Tile, Avx512Tile};
 
 #[cfg(target_arch = "x86_64")]
 mod x86 {
-    use super::{Tile, Write, prefetch};
+    use super::{PANELS, ROWS, Tile, Write, prefetch};
     use std::arch::x86_64::{
         _mm256_add_ps, _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_set1_ps, _mm256_setzero_ps,
         _mm256_storeu_ps, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_set1_ps,
@@ -210,7 +237,7 @@ mod x86 {
 
 #[cfg(target_arch = "aarch64")]
 mod arm {
-    use super::{Tile, Write, prefetch};
+    use super::{PANELS, ROWS, Tile, Write, prefetch};
     use std::arch::aarch64::{
         float32x4_t, vaddq_f32, vdupq_n_f32, vfmaq_f32, vld1q_f32, vst1q_f32,
     };

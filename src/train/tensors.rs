@@ -10,6 +10,7 @@ use safetensors::tensor::{Dtype, Metadata};
 use super::weights::{Error, PIECE, ROTARY_KEY};
 use crate::fs;
 use crate::model::{HeadOrder, Layout, Tensor};
+use crate::ops::filled;
 use crate::tensor_file::read_header;
 
 /// The tensors of a layout in one or several safetensors files, under one or several prefixes: all
@@ -112,7 +113,7 @@ impl<'a> Tensors<'a> {
     /// # Errors
     /// A file that cannot be read.
     pub fn arena(&mut self, set: usize) -> Result<Vec<f32>, Error> {
-        let mut arena = vec![0.0; self.layout.len()];
+        let mut arena = filled(self.layout.len(), 0.0);
         self.read(set, 0, &mut arena)?;
         Ok(arena)
     }

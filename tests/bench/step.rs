@@ -1,7 +1,7 @@
 //! Training throughput: `cargo bench --bench step [-- SIZE...]`, on a GPU with `--features cuda` and
 //! `--device cuda` (bf16, or `--f32`).
 //!
-//! `--json` prints an object of seconds, the first loss and the peak, `--steps N` takes so many, `--weights
+//! `--json` prints an object of seconds, the first loss and the peak, `--steps N` takes so many, `--rows N` rows a step, `--weights
 //! FILE` writes the initial weights (what `vs_torch/run.py` gives to PyTorch), `--threads N`.
 //!
 //! Sizes S and M are models of the search's kind at 1/100 and 1/10 of its cost, X is the
@@ -180,6 +180,7 @@ struct Options {
     /// Time every kernel.
     profile: bool,
     json: bool,
+    rows: Option<usize>,
     steps: Option<usize>,
     weights: Option<std::path::PathBuf>,
     /// Chunks of each of four lengths in an evaluation; 0 for one sequence alone.
@@ -216,6 +217,7 @@ fn main() -> Result<(), xp::ops::Error> {
         let mut value = || arguments.next().expect("a value after the option");
         match argument.as_str() {
             "--json" => options.json = true,
+            "--rows" => options.rows = Some(value().parse().expect("a number of rows")),
             "--steps" => options.steps = Some(value().parse().expect("a number of steps")),
             "--weights" => options.weights = Some(value().into()),
             "--threads" => {
@@ -237,14 +239,15 @@ fn main() -> Result<(), xp::ops::Error> {
             size => asked.push(size.to_owned()),
         }
     }
-    let sizes = [
+    let mut sizes = [
         size("S", [2, 128, 4, 512, 4096], 8, 256, 15),
         size("M", [4, 256, 4, 1024, 8192], 8, 512, 5),
         size("X", [6, 512, 8, 2048, 50_304], 1, 2048, 3),
         size("R", [6, 512, 8, 2048, 50_304], 32, 2048, 20),
         size("E", [6, 512, 8, 2048, 50_304], 1, 16_384, 1),
     ];
-    for size in &sizes {
+    for size in &mut sizes {
+        size.rows = options.rows.unwrap_or(size.rows);
         let default = ["S", "M"].contains(&size.name) && asked.is_empty();
         if default || asked.iter().any(|a| a == size.name) {
             if options.cuda {

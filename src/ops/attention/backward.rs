@@ -15,7 +15,7 @@ use super::super::parallel::SharedMut;
 use super::super::tile::NeonTile;
 #[cfg(target_arch = "x86_64")]
 use super::super::tile::{Avx2Tile, Avx512Tile};
-use super::super::tile::{PANEL, PortableTile, ROWS, Tile};
+use super::super::tile::{COLUMNS, PortableTile, ROWS, Tile};
 use super::panels::{Head, transpose};
 use super::{AttentionShape, KEY_BLOCK, QUERY_BLOCK};
 
@@ -196,7 +196,7 @@ fn backward_with<T: Tile>(
                                 let a = d_scores.as_ptr().add(i);
                                 let b = queries.as_ptr().add(j);
                                 let c = d_keys.as_mut_ptr().add(to);
-                                T::run::<PANEL>(
+                                T::run::<COLUMNS>(
                                     count,
                                     a,
                                     KEY_BLOCK,
@@ -209,7 +209,7 @@ fn backward_with<T: Tile>(
                                 let a = scores.as_ptr().add(i);
                                 let b = d_outs.as_ptr().add(j);
                                 let c = d_values.as_mut_ptr().add(to);
-                                T::run::<PANEL>(
+                                T::run::<COLUMNS>(
                                     count,
                                     a,
                                     KEY_BLOCK,

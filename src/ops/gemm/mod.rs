@@ -24,7 +24,7 @@ use super::parallel::SharedMut;
 use super::tile::NeonTile;
 #[cfg(target_arch = "x86_64")]
 use super::tile::{Avx2Tile, Avx512Tile};
-use super::tile::{PANEL, PortableTile, Tile};
+use super::tile::{PANELS, PortableTile, Tile};
 use pack::pack;
 
 /// Longest run of k in one panel: a panel of B then fits the first-level cache.
@@ -268,7 +268,7 @@ unsafe fn tiles<T: Tile>(a: &Part<'_>, b: &Part<'_>, depth: usize, out: Out) {
                     let at = out.start.at((a.at + i) * out.columns + b.at + j);
                     let (a, b) = (a_panel.as_ptr(), b_panel.as_ptr());
                     if (rows, cols) == (T::MR, T::NR) {
-                        T::run::<PANEL>(depth, a, T::MR, b, T::NR, at, out.columns, out.write);
+                        T::run::<PANELS>(depth, a, T::MR, b, T::NR, at, out.columns, out.write);
                     } else {
                         edge::<T>(depth, a, b, at, out.columns, (rows, cols), out.write);
                     }
@@ -295,7 +295,7 @@ unsafe fn edge<T: Tile>(
     assert!(T::MR * T::NR <= tile.len(), "the largest tile is 12 x 32");
     // SAFETY: the tile's own buffer is large enough; C is touched inside rows x cols only.
     unsafe {
-        T::run::<PANEL>(depth, a, T::MR, b, T::NR, tile.as_mut_ptr(), T::NR, Write::Set);
+        T::run::<PANELS>(depth, a, T::MR, b, T::NR, tile.as_mut_ptr(), T::NR, Write::Set);
         for i in 0..rows {
             for j in 0..cols {
                 let at = c.add(i * c_step + j);
