@@ -215,9 +215,12 @@ fn memory_that_is_not_asked_for_is_told() {
     };
     let wide = ["--set", "schedule.batch_size=8192", "--set", "schedule.max_steps=1"];
     let wide = [&wide[..], &["--set", "data.train.max_tokens=1M"]].concat();
+    // All rows go through the model at once only where that many processors are to be kept busy.
+    let many = [&wide[..], &["--cpus-per-task", "512"]].concat();
     assert!(!told(&[]));
-    assert!(told(&wide));
-    assert!(!told(&[&wide[..], &["--mem", "8G"]].concat()));
+    assert!(!told(&wide));
+    assert!(told(&many));
+    assert!(!told(&[&many[..], &["--mem", "8G"]].concat()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use serde_json::json;
 use super::common::{Global, SpecArgs, answer, answer_json, check_spec, counted, thousands};
 use super::exit::{self, Exit};
 use crate::diag::{Diagnostic, Severity};
-use crate::plan::{Checked, estimate};
+use crate::plan::Checked;
 
 /// Parse, extend, expand and validate specs. Writes nothing, needs no network.
 #[derive(Debug, clap::Args)]
@@ -62,7 +62,7 @@ fn summary(path: &Path, checked: Option<&Checked>, found: &[Diagnostic]) -> Stri
     };
     let configs = checked.points[0].configs.len();
     let (points, seeds) = (checked.points.len(), checked.seeds.len());
-    let parameters = estimate(&checked.points[0], None, true).parameters;
+    let parameters = checked.points[0].protocol.model.num_parameters();
     let swept = if points > 1 { format!("{points} points x ") } else { String::new() };
     let mut line = format!(
         "{path}: ok: {swept}{} x {} = {}, {} parameters",

@@ -212,6 +212,11 @@ pub fn answer_json(value: &serde_json::Value) -> Result<(), Exit> {
     answer(&format!("{}\n", serde_json::to_string_pretty(value).expect("JSON is JSON")))
 }
 
+/// Threads that `xp run` takes on this machine unless it is told how many.
+pub fn threads_here() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 /// `1 run`, `2 runs`.
 #[must_use]
 pub fn counted(n: usize, what: &str) -> String {

@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 
 use super::common::{
     Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec, counted, duration,
-    room_words, thousands,
+    room_words, thousands, threads_here,
 };
 use super::exit::Exit;
 use crate::data::{self, Cache, ContentHashes, SplitKind};
@@ -55,7 +55,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     for point in &plan.points {
         let protocol = &point.resolved.protocol;
         let cached = data::cached(&protocol.data, SplitKind::Train, &cache)?;
-        costs.push(estimate(&point.resolved, cached.map(|info| info.tokens), keep_weights));
+        let tokens = cached.map(|info| info.tokens);
+        costs.push(estimate(&point.resolved, tokens, keep_weights, threads_here()));
     }
     let index = Index::scan(&layout);
     let mut rows = Vec::new();

@@ -161,7 +161,8 @@ fn say_if_memory_is_not_asked_for(plan: &Plan, args: &Args, global: &Global) {
     if !args.target.slurm || args.slurm.mem.is_some() || gpus(args, plan) > 0 {
         return;
     }
-    let peak = |point: &Point| estimate(&point.resolved, None, false).peak_memory_bytes;
+    let threads = args.slurm.cpus_per_task.map_or(1, |n| n as usize);
+    let peak = |point: &Point| estimate(&point.resolved, None, false, threads).peak_memory_bytes;
     let needed = plan.points.iter().map(peak).max().unwrap_or(0);
     if needed > OFTEN_GIVEN {
         global.say(format_args!(

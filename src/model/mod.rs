@@ -10,6 +10,7 @@ mod init;
 mod layout;
 mod memory;
 mod rope;
+mod training;
 mod transformer;
 mod workspace;
 

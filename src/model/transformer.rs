@@ -1,10 +1,11 @@
-//! The decoder's forward and backward pass, one explicit sequence of fused operators.
+//! The decoder on a device: what it holds, and its passes for training and evaluation.
 //!
 //! Legend: n = rows * `seq_len` positions, d hidden size, a = heads * `head_dim`, f
 //! intermediate size, V vocabulary size.
 
 use std::ops::Range;
 
+use super::training::Granule;
 use super::workspace::Workspace;
 use super::{Config, Layout, Rope, Ropes};
 use crate::ops::{
@@ -16,7 +17,7 @@ use crate::ops::{
 pub(crate) const EVALUATION_CHUNK: usize = 1024;
 
 /// The rotary tables of a model: one for each distinct frequency set that some layer has.
-struct Tables<T> {
+pub(super) struct Tables<T> {
     /// Positions that they cover.
     covered: usize,
     sets: Vec<Table<T>>,
@@ -25,15 +26,15 @@ struct Tables<T> {
 }
 
 /// cos and sin of one frequency set.
-struct Table<T> {
-    cos: T,
-    sin: T,
+pub(super) struct Table<T> {
+    pub cos: T,
+    pub sin: T,
     /// Channels of a head that it rotates.
-    rotary_dim: usize,
+    pub rotary_dim: usize,
 }
 
 impl<T> Tables<T> {
-    fn of_layer(&self, layer: usize) -> &Table<T> {
+    pub(super) fn of_layer(&self, layer: usize) -> &Table<T> {
         &self.sets[self.layers[layer]]
     }
 }
@@ -42,22 +43,22 @@ impl<T> Tables<T> {
 ///
 /// Parameters and gradients are the caller's, as flat arenas of [`Transformer::layout`].
 pub struct Transformer<B: Backend> {
-    backend: B,
-    config: Config,
-    layout: Layout,
+    pub(super) backend: B,
+    pub(super) config: Config,
+    pub(super) layout: Layout,
     ropes: Ropes,
     /// Made when a sequence needs them; grow to the longest seen.
-    tables: Option<Tables<B::Buf>>,
+    pub(super) tables: Option<Tables<B::Buf>>,
     workspace: Option<Workspace<B::Buf>>,
     /// The parameters as matrix inputs, where that is another precision.
     rounded: Option<B::Buf>,
 }
 
-fn all<T>(buf: &T, len: usize) -> View<'_, T> {
+pub(super) fn all<T>(buf: &T, len: usize) -> View<'_, T> {
     View::new(buf, 0, len)
 }
 
-fn all_mut<T>(buf: &mut T, len: usize) -> ViewMut<'_, T> {
+pub(super) fn all_mut<T>(buf: &mut T, len: usize) -> ViewMut<'_, T> {
     ViewMut::new(buf, 0, len)
 }
 
@@ -149,17 +150,21 @@ impl<B: Backend> Transformer<B> {
         let seq_len = tokens.len() / rows;
         self.check_tokens(tokens)?;
         self.prepare_tables(seq_len)?;
-        let n = tokens.len();
-        let mut workspace = match self.workspace.take() {
-            Some(workspace) if workspace.capacity >= n => workspace,
-            _ => Workspace::new(&self.backend, &self.config, n)?,
+        let shape = self.attention_shape(rows, seq_len, self.config.head_dim);
+        let at_once = self.backend.rows_at_once(shape, self.config.vocab_size) * seq_len;
+        // One that is too small goes before the next comes.
+        let kept = self.workspace.take().filter(|kept| kept.holds(at_once, tokens.len()));
+        let mut workspace = match kept {
+            Some(kept) => kept,
+            None => Workspace::new(&self.backend, &self.config, at_once, tokens.len())?,
         };
         let mut rounded = self.take_rounded()?;
         let weights = all(params, self.layout.len());
         self.backend.round(weights, &mut rounded)?;
         let weights = self.backend.matrix_input(weights, &rounded);
-        let step = Step { model: self, params, weights: weights.buf, rows, seq_len };
-        let sum = self.backend.scope(|| step.run(tokens, loss_scale, &mut workspace, grads));
+        let weights = weights.buf;
+        let granule = Granule { model: self, params, weights, seq_len, at_once, loss_scale };
+        let sum = self.backend.scope(|| granule.run(tokens, &mut workspace, grads));
         self.workspace = Some(workspace);
         self.rounded = Some(rounded);
         sum
@@ -343,240 +348,29 @@ impl<B: Backend> Transformer<B> {
         Ok(())
     }
 
-    fn attention_shape(&self, rows: usize, seq_len: usize, rotary_dim: usize) -> AttentionShape {
+    pub(super) fn attention_shape(
+        &self,
+        rows: usize,
+        seq_len: usize,
+        rotary_dim: usize,
+    ) -> AttentionShape {
         let Config { heads, head_dim, .. } = self.config;
         AttentionShape { rows, seq_len, heads, head_dim, rotary_dim }
     }
 
     /// Width and classes; rows are the caller's to fill in.
-    fn head_shape(&self) -> HeadShape {
+    pub(super) fn head_shape(&self) -> HeadShape {
         let Config { hidden_size, vocab_size, .. } = self.config;
         HeadShape { rows: 0, width: hidden_size, vocab_size }
     }
 }
 
 /// The successor of each token; the last of each sequence predicts nothing.
-fn targets(tokens: &[u32], seq_len: usize) -> Vec<u32> {
+pub(super) fn targets(tokens: &[u32], seq_len: usize) -> Vec<u32> {
     let mut targets: Vec<u32> = tokens[1..].to_vec();
     targets.push(IGNORE);
     for last in targets.iter_mut().skip(seq_len - 1).step_by(seq_len) {
         *last = IGNORE;
     }
     targets
-}
-
-/// One granule's pass.
-struct Step<'a, B: Backend> {
-    model: &'a Transformer<B>,
-    params: &'a B::Buf,
-    /// The same as matrix inputs.
-    weights: &'a B::Buf,
-    rows: usize,
-    seq_len: usize,
-}
-
-impl<B: Backend> Step<'_, B> {
-    fn param(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
-        View::new(self.params, offset, len)
-    }
-
-    fn weight(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
-        View::new(self.weights, offset, len)
-    }
-
-    fn n(&self) -> usize {
-        self.rows * self.seq_len
-    }
-
-    fn norm_shape(&self) -> NormShape {
-        let config = &self.model.config;
-        NormShape { rows: self.n(), width: config.hidden_size, eps: config.norm_eps as f32 }
-    }
-
-    fn linear_shape(&self, inputs: usize, outputs: usize) -> LinearShape {
-        LinearShape { rows: self.n(), inputs, outputs }
-    }
-
-    fn table(&self, layer: usize) -> &Table<B::Buf> {
-        self.model.tables.as_ref().expect("prepare_tables has made them").of_layer(layer)
-    }
-
-    fn attention_shape(&self, layer: usize) -> AttentionShape {
-        let rotary_dim = self.table(layer).rotary_dim;
-        self.model.attention_shape(self.rows, self.seq_len, rotary_dim)
-    }
-
-    fn run(
-        &self,
-        tokens: &[u32],
-        loss_scale: f32,
-        w: &mut Workspace<B::Buf>,
-        grads: &mut B::Buf,
-    ) -> Result<f64, Error> {
-        let backend = &self.model.backend;
-        let Config { layers, hidden_size: d, vocab_size, .. } = self.model.config;
-        let n = self.n();
-        let ids = backend.upload_tokens(tokens)?;
-        let targets = backend.upload_tokens(&targets(tokens, self.seq_len))?;
-        let vocabulary = vocab_size * d;
-        let out = all_mut(&mut w.blocks[0].x, n * d);
-        backend.embedding(d, self.param(0, vocabulary), &ids, out)?;
-        for layer in 0..layers {
-            self.block_forward(layer, w)?;
-        }
-
-        let (final_norm, head) = (self.model.layout.final_norm, self.model.layout.head);
-        let gain = self.param(final_norm, d);
-        let out = all_mut(&mut w.normed, n * d);
-        let rstd = all_mut(&mut w.last_rstd, n);
-        backend.rms_norm(self.norm_shape(), all(&w.last, n * d), gain, out, rstd, None)?;
-        backend.cross_entropy_backward(
-            HeadShape { rows: n, ..self.model.head_shape() },
-            all(&w.normed, n * d),
-            self.weight(head, vocabulary),
-            &targets,
-            loss_scale,
-            all_mut(&mut w.losses, n),
-            all_mut(&mut w.d_normed, n * d),
-            ViewMut::new(grads, head, vocabulary),
-        )?;
-        backend.rms_norm_backward(
-            self.norm_shape(),
-            all(&w.last, n * d),
-            self.param(final_norm, d),
-            all(&w.last_rstd, n),
-            all_mut(&mut w.d_normed, n * d),
-            (all_mut(&mut w.dx, n * d), Write::Set),
-            &mut w.dx_rounded,
-            ViewMut::new(grads, final_norm, d),
-        )?;
-        for layer in (0..layers).rev() {
-            self.block_backward(layer, w, grads)?;
-        }
-        let table = ViewMut::new(grads, 0, vocabulary);
-        backend.embedding_backward(d, &ids, all(&w.dx, n * d), table)?;
-
-        let mut losses = vec![0.0f32; n];
-        backend.download(all(&w.losses, n), &mut losses)?;
-        Ok(losses.iter().map(|&loss| f64::from(loss)).sum())
-    }
-
-    /// x + attention(norm(x)), then x + mlp(norm(x)), to the next block's input.
-    fn block_forward(&self, layer: usize, w: &mut Workspace<B::Buf>) -> Result<(), Error> {
-        let backend = &self.model.backend;
-        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model.config;
-        let (a, n) = (self.model.config.attention_size(), self.n());
-        let at = self.model.layout.blocks[layer];
-        let (block, later) = w.blocks[layer..].split_first_mut().expect("layer < layers");
-        let table = self.table(layer);
-
-        let gain = self.param(at.input_norm, d);
-        let out = all_mut(&mut w.normed, n * d);
-        let rstd = all_mut(&mut block.input_rstd, n);
-        let carried = Some(all_mut(&mut block.middle, n * d));
-        backend.rms_norm(self.norm_shape(), all(&block.x, n * d), gain, out, rstd, carried)?;
-        let (shape, weight) = (self.linear_shape(d, 3 * a), self.weight(at.qkv, 3 * a * d));
-        let out = all_mut(&mut block.qkv, n * 3 * a);
-        backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
-        backend.attention(
-            self.attention_shape(layer),
-            all_mut(&mut block.qkv, n * 3 * a),
-            (&table.cos, &table.sin),
-            all_mut(&mut block.attention, n * a),
-            all_mut(&mut block.lse, n * heads),
-        )?;
-        let (shape, weight) = (self.linear_shape(a, d), self.weight(at.output, d * a));
-        let out = all_mut(&mut block.middle, n * d);
-        backend.linear(shape, all(&block.attention, n * a), weight, out, Write::Add)?;
-
-        let gain = self.param(at.post_norm, d);
-        let out = all_mut(&mut w.normed, n * d);
-        let rstd = all_mut(&mut block.middle_rstd, n);
-        let next = later.first_mut().map_or(&mut w.last, |block| &mut block.x);
-        let carried = Some(all_mut(next, n * d));
-        backend.rms_norm(self.norm_shape(), all(&block.middle, n * d), gain, out, rstd, carried)?;
-        let (shape, weight) = (self.linear_shape(d, 2 * f), self.weight(at.gate_up, 2 * f * d));
-        let out = all_mut(&mut block.gate_up, n * 2 * f);
-        backend.linear(shape, all(&w.normed, n * d), weight, out, Write::Set)?;
-        let out = all_mut(&mut w.hidden, n * f);
-        backend.swiglu(n, f, all(&block.gate_up, n * 2 * f), out)?;
-        let (shape, weight) = (self.linear_shape(f, d), self.weight(at.down, d * f));
-        backend.linear(shape, all(&w.hidden, n * f), weight, all_mut(next, n * d), Write::Add)
-    }
-
-    /// From the gradient of the block's output in `dx` to that of its input, in place.
-    fn block_backward(
-        &self,
-        layer: usize,
-        w: &mut Workspace<B::Buf>,
-        grads: &mut B::Buf,
-    ) -> Result<(), Error> {
-        let backend = &self.model.backend;
-        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model.config;
-        let (a, n) = (self.model.config.attention_size(), self.n());
-        let at = self.model.layout.blocks[layer];
-        let block = &mut w.blocks[layer];
-        let table = self.table(layer);
-
-        // MLP: down, SwiGLU, gate and up, norm. SwiGLU and the norm leave their output where their
-        // gradient was, which is when the weights behind them get theirs.
-        let shape = self.linear_shape(f, d);
-        let dy = backend.matrix_input(all(&w.dx, n * d), &w.dx_rounded);
-        let out = all_mut(&mut w.hidden, n * f);
-        backend.linear_backward_input(shape, dy, self.weight(at.down, d * f), out, Write::Set)?;
-        let (gate_up, hidden) =
-            (all_mut(&mut block.gate_up, n * 2 * f), all_mut(&mut w.hidden, n * f));
-        backend.swiglu_backward(n, f, gate_up, hidden)?;
-        let dw = ViewMut::new(grads, at.down, d * f);
-        backend.linear_backward_weight(shape, dy, all(&w.hidden, n * f), dw, Write::Add)?;
-        let shape = self.linear_shape(d, 2 * f);
-        let (dy, out) = (all(&block.gate_up, n * 2 * f), all_mut(&mut w.d_normed, n * d));
-        let weight = self.weight(at.gate_up, 2 * f * d);
-        backend.linear_backward_input(shape, dy, weight, out, Write::Set)?;
-        backend.rms_norm_backward(
-            self.norm_shape(),
-            all(&block.middle, n * d),
-            self.param(at.post_norm, d),
-            all(&block.middle_rstd, n),
-            all_mut(&mut w.d_normed, n * d),
-            (all_mut(&mut w.dx, n * d), Write::Add),
-            &mut w.dx_rounded,
-            ViewMut::new(grads, at.post_norm, d),
-        )?;
-        let dw = ViewMut::new(grads, at.gate_up, 2 * f * d);
-        backend.linear_backward_weight(shape, dy, all(&w.d_normed, n * d), dw, Write::Add)?;
-
-        // Attention: output projection, attention itself, q k v, norm.
-        let shape = self.linear_shape(a, d);
-        let dy = backend.matrix_input(all(&w.dx, n * d), &w.dx_rounded);
-        let dw = ViewMut::new(grads, at.output, d * a);
-        let out = all_mut(&mut w.d_attention, n * a);
-        backend.linear_backward_weight(shape, dy, all(&block.attention, n * a), dw, Write::Add)?;
-        backend.linear_backward_input(shape, dy, self.weight(at.output, d * a), out, Write::Set)?;
-        backend.attention_backward(
-            self.attention_shape(layer),
-            all(&block.qkv, n * 3 * a),
-            (&table.cos, &table.sin),
-            all(&block.attention, n * a),
-            all(&block.lse, n * heads),
-            all(&w.d_attention, n * a),
-            all_mut(&mut w.d_qkv, n * 3 * a),
-        )?;
-        let shape = self.linear_shape(d, 3 * a);
-        let (dy, out) = (all(&w.d_qkv, n * 3 * a), all_mut(&mut w.d_normed, n * d));
-        let weight = self.weight(at.qkv, 3 * a * d);
-        backend.linear_backward_input(shape, dy, weight, out, Write::Set)?;
-        backend.rms_norm_backward(
-            self.norm_shape(),
-            all(&block.x, n * d),
-            self.param(at.input_norm, d),
-            all(&block.input_rstd, n),
-            all_mut(&mut w.d_normed, n * d),
-            (all_mut(&mut w.dx, n * d), Write::Add),
-            &mut w.dx_rounded,
-            ViewMut::new(grads, at.input_norm, d),
-        )?;
-        let dw = ViewMut::new(grads, at.qkv, 3 * a * d);
-        backend.linear_backward_weight(shape, dy, all(&w.d_normed, n * d), dw, Write::Add)
-    }
 }

@@ -24,9 +24,10 @@ pub(crate) struct BlockState<T> {
     pub gate_up: T,
 }
 
-/// Buffers for `capacity` positions.
+/// Buffers for a granule of `granule` positions, of which n go through the model at once.
 pub(crate) struct Workspace<T> {
-    pub capacity: usize,
+    n: usize,
+    granule: usize,
     pub blocks: Vec<BlockState<T>>,
     /// Output of the last block, \[n, hidden\].
     pub last: T,
@@ -35,8 +36,9 @@ pub(crate) struct Workspace<T> {
     pub normed: T,
     /// The MLP's hidden values, or their gradient, \[n, intermediate\].
     pub hidden: T,
+    /// Of the whole granule.
     pub losses: T,
-    /// Gradient of the residual stream, \[n, hidden\].
+    /// Gradient of the residual stream, \[granule, hidden\]: in the end that of the embedded tokens.
     pub dx: T,
     /// The same as a matrix input, where that is another precision.
     pub dx_rounded: T,
@@ -49,18 +51,25 @@ pub(crate) struct Workspace<T> {
 }
 
 impl<T> Workspace<T> {
-    pub fn new<B: Backend<Buf = T>>(backend: &B, config: &Config, n: usize) -> Result<Self, Error> {
+    pub fn new<B: Backend<Buf = T>>(
+        backend: &B,
+        config: &Config,
+        n: usize,
+        granule: usize,
+    ) -> Result<Self, Error> {
+        let n = n.min(granule);
         let (d, a, f) = (config.hidden_size, config.attention_size(), config.intermediate_size);
-        let values = |width: usize| {
-            let len = n.checked_mul(width).ok_or(Error::OutOfMemory {
+        let values = |positions: usize, width: usize| {
+            let len = positions.checked_mul(width).ok_or(Error::OutOfMemory {
                 what: "activations",
                 bytes: u64::MAX,
                 free: None,
             })?;
             Ok::<_, Error>(len)
         };
-        let wide = |width: usize| backend.zeros(values(width)?, "activations");
-        let matrix = |width: usize| backend.matrix(values(width)?, "activations");
+        let whole = |width: usize| backend.zeros(values(granule, width)?, "activations");
+        let wide = |width: usize| backend.zeros(values(n, width)?, "activations");
+        let matrix = |width: usize| backend.matrix(values(n, width)?, "activations");
         let mut blocks = Vec::new();
         for _ in 0..config.layers {
             blocks.push(BlockState {
@@ -75,23 +84,29 @@ impl<T> Workspace<T> {
             });
         }
         Ok(Self {
-            capacity: n,
+            n,
+            granule,
             blocks,
             last: wide(d)?,
             last_rstd: wide(1)?,
             normed: matrix(d)?,
             hidden: matrix(f)?,
-            losses: wide(1)?,
-            dx: wide(d)?,
-            dx_rounded: backend.rounded(values(d)?, "activations")?,
+            losses: whole(1)?,
+            dx: whole(d)?,
+            dx_rounded: backend.rounded(values(n, d)?, "activations")?,
             d_normed: matrix(d)?,
             d_attention: matrix(a)?,
             d_qkv: matrix(3 * a)?,
         })
     }
 
-    /// Values held per position, what [`Workspace::new`] allocates over n: f32 ones, and matrix
-    /// inputs.
+    /// Whether it is large enough.
+    pub fn holds(&self, n: usize, granule: usize) -> bool {
+        self.n >= n.min(granule) && self.granule >= granule
+    }
+
+    /// Values held per position that [`Workspace::new`] allocates over n: f32 ones and matrix inputs; the
+    /// values of [`Workspace::values_per_granule`] are among them.
     pub fn values_per_position(config: &Config) -> (u64, u64) {
         let [layers, d, a, f, heads] = [
             config.layers,
@@ -105,5 +120,10 @@ impl<T> Workspace<T> {
         let matrix = layers.saturating_mul(4 * a + 2 * f) + 2 * d + 4 * a + f;
         let narrow = |values: u128| u64::try_from(values).unwrap_or(u64::MAX);
         (narrow(wide), narrow(matrix))
+    }
+
+    /// Those that it holds of every position of the granule.
+    pub fn values_per_granule(config: &Config) -> u64 {
+        config.hidden_size as u64 + 1
     }
 }

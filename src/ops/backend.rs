@@ -118,6 +118,12 @@ pub trait Backend: Send + Sync {
     /// What results may depend on: same class, same bits.
     fn device_class(&self) -> String;
 
+    /// Rows of a granule that go through a model at once: all of them, or fewer if the gradient then has the
+    /// same bits and is made as fast. Each part has so many, the last one what is left.
+    fn rows_at_once(&self, granule: AttentionShape, _vocab_size: usize) -> usize {
+        granule.rows
+    }
+
     /// A buffer of f32 zeros; `what` names it should memory run out.
     fn zeros(&self, len: usize, what: &'static str) -> Result<Self::Buf, Error>;
 

@@ -9,7 +9,7 @@ use super::gemm::{Matrix, gemm};
 use super::parallel::Pool;
 use super::{
     AdamWStep, AttentionShape, Error, HeadShape, Isa, adamw, attention, cross_entropy, embedding,
-    rms_norm, sum_of_squares, swiglu,
+    rms_norm, rows_at_once, sum_of_squares, swiglu,
 };
 
 /// The CPU. Clones share scratch memory.
@@ -92,6 +92,10 @@ impl Backend for Cpu {
 
     fn device_class(&self) -> String {
         format!("cpu {}", self.isa)
+    }
+
+    fn rows_at_once(&self, granule: AttentionShape, vocab_size: usize) -> usize {
+        rows_at_once(granule, vocab_size, rayon::current_num_threads())
     }
 
     fn zeros(&self, len: usize, what: &'static str) -> Result<Buf, Error> {

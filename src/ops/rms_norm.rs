@@ -8,7 +8,7 @@ use super::isa::simd_kernel;
 use super::math::{LANES, add_lanes, dot};
 
 /// Rows of one task, and of one partial sum of the gain's gradient.
-const ROWS: usize = 64;
+pub(super) const ROWS: usize = 64;
 
 simd_kernel! {
     /// Norm of whole rows.

@@ -29,9 +29,14 @@ pub struct Estimate {
     pub disk_bytes: u64,
 }
 
-/// Estimates a run of a point, whose training stream has `tokens` tokens if that is known.
+/// Estimates a run of a point on so many threads, whose training stream has `tokens` tokens if that is known.
 #[must_use]
-pub fn estimate(point: &Resolved, tokens: Option<u64>, keep_weights: bool) -> Estimate {
+pub fn estimate(
+    point: &Resolved,
+    tokens: Option<u64>,
+    keep_weights: bool,
+    threads: usize,
+) -> Estimate {
     let protocol = &point.protocol;
     let (m, t) = (&protocol.model, &protocol.train);
     let parameters = m.num_parameters();
@@ -53,7 +58,7 @@ pub fn estimate(point: &Resolved, tokens: Option<u64>, keep_weights: bool) -> Es
         eval_flops: chunks.map(|chunks| {
             chunks.iter().map(|&(l, n)| n as f64 * l as f64 * eval_flops_per_token(m, l)).sum()
         }),
-        peak_memory_bytes: peak_memory(protocol, sets, true),
+        peak_memory_bytes: peak_memory(protocol, sets, true, threads),
         disk_bytes: disk_bytes(parameters, keep_weights),
     }
 }
@@ -65,10 +70,10 @@ pub fn disk_bytes(parameters: u64, keep_weights: bool) -> u64 {
     weights.saturating_add(1 << 20)
 }
 
-/// Largest memory of a run on the CPU, in bytes, as predicted: of its training or its longest evaluation, with
-/// so many frequency sets; of the evaluation alone where nothing is trained.
+/// Largest memory of a run on so many threads of the CPU, in bytes, as predicted: of its training or its longest
+/// evaluation, with so many frequency sets; of the evaluation alone where nothing is trained.
 #[must_use]
-pub fn peak_memory(protocol: &Protocol, sets: usize, training: bool) -> u64 {
+pub fn peak_memory(protocol: &Protocol, sets: usize, training: bool, threads: usize) -> u64 {
     let (m, t) = (&protocol.model, &protocol.train);
     let size = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
     let seq_len = size(t.seq_len);
@@ -78,11 +83,11 @@ pub fn peak_memory(protocol: &Protocol, sets: usize, training: bool) -> u64 {
         let values = (sets as u64 - 1).saturating_mul(m.head_dim as u64);
         values.saturating_mul(length as u64).saturating_mul(4)
     };
-    let evaluation = model::evaluation_memory(m, longest).saturating_add(tables(longest));
+    let evaluation = model::evaluation_memory(m, longest, threads).saturating_add(tables(longest));
     if !training {
         return evaluation;
     }
-    let trained = model::training_memory(m, size(t.micro_batch_size), seq_len);
+    let trained = model::training_memory(m, size(t.micro_batch_size), seq_len, threads);
     trained.saturating_add(tables(seq_len)).max(evaluation)
 }
 

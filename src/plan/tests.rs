@@ -185,7 +185,7 @@ fn each_further_set_of_a_model_adds_its_tables_to_the_predicted_memory() {
             let config = format!("config=[{{name=\"geo\", freq={freq}}}]");
             let (checked, found) = check(&[&config, &format!("eval.lengths={lengths}")]);
             let checked = checked.unwrap_or_else(|| panic!("{found:?}"));
-            super::estimate(&checked.points[0], None, false).peak_memory_bytes
+            super::estimate(&checked.points[0], None, false, 2).peak_memory_bytes
         };
         let kinds = |pattern: &str| {
             let sets = "local=\"geo(theta=10k)\", global=\"geo(theta=20k)\"";

@@ -171,7 +171,7 @@ impl Executor for Cpu {
                     .into(),
             ));
         }
-        let needed = peak_memory(protocol, 1, training);
+        let needed = peak_memory(protocol, 1, training, rayon::current_num_threads());
         // A prediction may be a few percent too high, and is not to refuse what would just fit.
         let needed = needed - needed / 20;
         match obtainable_memory() {

@@ -222,7 +222,8 @@ fn measure(
         batch: &batch,
         runs: trainings.len(),
         threads: lanes.threads(),
-        memory: estimate(&first.point.resolved, Some(tokens.len()), false).peak_memory_bytes,
+        memory: estimate(&first.point.resolved, Some(tokens.len()), false, lanes.threads())
+            .peak_memory_bytes,
     })?;
     let jobs = jobs::best(&speeds);
     observer.side_by_side(jobs, &speeds);

@@ -194,7 +194,7 @@ pub struct Schedule {
     /// Rows a step.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub batch_size: Option<u64>,
-    /// Rows whose gradient is computed at once; divides batch_size. Default: batch_size.
+    /// Rows that one gradient is summed over; divides batch_size. Default: batch_size. Fewer take less memory on a GPU.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub micro_batch_size: Option<u64>,
     /// Passes over the training rows, each in its own order. Default: 1.

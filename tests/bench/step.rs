@@ -262,11 +262,12 @@ fn main() -> Result<(), xp::ops::Error> {
 
 fn on_cpu(size: &Size, options: &Options) -> Result<(), xp::ops::Error> {
     let (config, evaluated) = (&size.config, size.name == "E");
+    let threads = rayon::current_num_threads();
     let machine = Machine {
         peak: &xp::run::peak_memory,
         predicted: &|size| match evaluated {
-            true => model::evaluation_memory(config, size.seq_len),
-            false => model::training_memory(config, size.rows, size.seq_len),
+            true => model::evaluation_memory(config, size.seq_len, threads),
+            false => model::training_memory(config, size.rows, size.seq_len, threads),
         },
         warm: &|| {},
     };

@@ -1,7 +1,7 @@
 //! The same bits on any number of threads; instruction paths and granules agree as they should.
 
 use xp::model::{self, Config, Rope, Ropes, Transformer};
-use xp::ops::{Buffer, Cpu, Error, Isa};
+use xp::ops::{AttentionShape, Buffer, Cpu, Error, Isa, rows_at_once};
 use xp::optim::{AdamW, AdamWConfig, clip_factor, global_norm};
 
 use crate::reference;
@@ -62,6 +62,36 @@ fn thread_counts_do_not_change_a_bit() {
         for threads in [2, 3, 4] {
             assert!(run(threads) == one, "{isa}, {threads} threads");
         }
+    }
+}
+
+#[test]
+fn parts_of_a_granule_come_to_the_bits_of_the_whole() {
+    let (rows, seq_len) = (20, 512);
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("a pool")
+    };
+    for tie_embeddings in [true, false] {
+        let config = Config { tie_embeddings, ..config() };
+        let Config { heads, head_dim, vocab_size, .. } = config;
+        let granule = AttentionShape { rows, seq_len, heads, head_dim, rotary_dim: head_dim };
+        assert_eq!([1, 24].map(|threads| rows_at_once(granule, vocab_size, threads)), [16, rows]);
+
+        let params = Buffer::from(model::init(&config, 1));
+        let tokens = reference::tokens(rows * seq_len, vocab_size);
+        let mut model = Transformer::new(Cpu::new(), &config, &ropes()).expect("a valid shape");
+        // In parts (the last is shorter), whole, and in parts again: buffers are kept, and grow between.
+        let [parts, whole, again] = [1, 24, 1].map(|threads| {
+            let mut grads = Buffer::from(vec![0.5; params.len()]);
+            let sum = on(threads).install(|| {
+                model
+                    .forward_backward(&params, &tokens, rows, 1e-3, &mut grads)
+                    .expect("valid tokens")
+            });
+            (sum, grads.to_vec())
+        });
+        assert!(parts == whole && again == whole);
     }
 }
 

@@ -72,15 +72,16 @@ fn weights_that_the_disk_cannot_hold_are_refused_before_anything_is_written() {
 }
 
 #[test]
-fn a_granule_that_memory_cannot_hold_is_refused_where_it_is_trained() {
+fn a_row_that_memory_cannot_hold_is_refused_where_it_is_trained() {
     if xp::run::available_memory().is_none() {
         println!("skipped: this system does not say how much memory is free");
         return;
     }
-    // 64 million positions of a granule through a hundred layers: 1e13 bytes.
+    // 16 million positions of a row, which is not split, through a hundred layers: 1e12 bytes.
     let plan = plan(&[
         "model.layers=100",
-        "schedule.batch_size=1000000",
+        "schedule.seq_len=16777216",
+        "schedule.batch_size=1",
         "schedule.max_steps=1",
         "data.train.max_tokens=100000000",
     ]);

@@ -6,7 +6,9 @@ use std::path::PathBuf;
 
 use serde_json::{Value as Json, json};
 
-use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec};
+use super::common::{
+    Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, checked_spec, threads_here,
+};
 use super::exit::Exit;
 use super::screen::Screen;
 use super::version;
@@ -165,7 +167,7 @@ fn find(args: &Args, mirrors: &[String]) -> Findings {
     }
     Findings {
         class: run::Executor::device_class(&cpu),
-        threads: std::thread::available_parallelism().map_or(1, usize::from),
+        threads: threads_here(),
         memory: run::available_memory(),
         cuda,
         places,

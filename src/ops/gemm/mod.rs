@@ -28,7 +28,7 @@ use super::tile::{PANELS, PortableTile, Tile};
 use pack::pack;
 
 /// Longest run of k in one panel: a panel of B then fits the first-level cache.
-const K_BLOCK: usize = 256;
+pub(super) const K_BLOCK: usize = 256;
 /// Rows or columns of the shared operand that are packed at a time.
 const SHARED: usize = 4096;
 /// Most rows of C whose panels a task passes by one panel of B: they fit the second-level cache. A
