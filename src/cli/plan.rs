@@ -51,12 +51,13 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let cache = Cache::from_env()?;
     let layout = args.results.layout();
     let keep_weights = plan.keeps_weights();
+    let threads = threads_here();
     let mut costs = Vec::new();
     for point in &plan.points {
         let protocol = &point.resolved.protocol;
         let cached = data::cached(&protocol.data, SplitKind::Train, &cache)?;
         let tokens = cached.map(|info| info.tokens);
-        costs.push(estimate(&point.resolved, tokens, keep_weights, threads_here()));
+        costs.push(estimate(&point.resolved, tokens, keep_weights, threads));
     }
     let index = Index::scan(&layout);
     let mut rows = Vec::new();

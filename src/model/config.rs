@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ops::Error;
+use crate::ops::{AttentionShape, Error};
 
 /// The shape of a decoder and what its initial weights depend on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -47,6 +47,16 @@ impl Config {
     /// heads * `head_dim`, saturating.
     pub(crate) fn attention_size(&self) -> usize {
         self.heads.saturating_mul(self.head_dim)
+    }
+
+    /// Attention over so many rows of so many tokens, of whose heads `rotary_dim` channels rotate.
+    pub(super) fn attention_shape(
+        &self,
+        rows: usize,
+        seq_len: usize,
+        rotary_dim: usize,
+    ) -> AttentionShape {
+        AttentionShape { rows, seq_len, heads: self.heads, head_dim: self.head_dim, rotary_dim }
     }
 
     /// Number of trained values; `u64::MAX` where it would overflow.

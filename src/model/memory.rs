@@ -12,11 +12,6 @@ fn bytes(values: u128) -> u64 {
     u64::try_from(values.saturating_mul(4)).unwrap_or(u64::MAX).saturating_add(FIXED_BYTES)
 }
 
-fn attention_shape(config: &Config, rows: usize, seq_len: usize) -> AttentionShape {
-    let Config { heads, head_dim, .. } = *config;
-    AttentionShape { rows, seq_len, heads, head_dim, rotary_dim: head_dim }
-}
-
 /// (attention of a forward pass, of a backward pass, logits and panels of multiplies).
 fn scratch(config: &Config, shape: AttentionShape, threads: usize) -> (u128, u128, u128) {
     let vocab_size = config.vocab_size;
@@ -37,7 +32,7 @@ pub fn training_memory(
     seq_len: usize,
     threads: usize,
 ) -> u64 {
-    let granule = attention_shape(config, micro_batch_size, seq_len);
+    let granule = config.attention_shape(micro_batch_size, seq_len, config.head_dim);
     let rows = rows_at_once(granule, config.vocab_size, threads);
     let positions = |rows: usize| (rows as u128).saturating_mul(seq_len as u128);
     let (wide, matrix) = Workspace::<()>::values_per_position(config);
@@ -67,7 +62,7 @@ pub fn evaluation_memory(config: &Config, length: usize, threads: usize) -> u64 
     let per_position = (d + 4 * a + heads).saturating_add(1 + head_dim);
     let chunk = (EVALUATION_CHUNK.min(length) as u128).saturating_mul(d + 3 * f + 1);
     let buffers = (length as u128).saturating_mul(per_position).saturating_add(chunk);
-    let shape = attention_shape(config, 1, length);
+    let shape = config.attention_shape(1, length, config.head_dim);
     let (attention, _, rest) = scratch(config, shape, threads);
     let parts = [u128::from(config.num_parameters()), buffers, attention, rest];
     bytes(parts.into_iter().fold(0, u128::saturating_add))
@@ -100,7 +95,7 @@ impl DeviceDemand {
         let rounded = if self.precision == Precision::F32 { 0 } else { p };
         let [d, a, f, heads, head_dim] = widths(config);
         let scratch = |rows: usize, seq_len: usize, training: bool| {
-            let shape = attention_shape(config, rows, seq_len);
+            let shape = config.attention_shape(rows, seq_len, config.head_dim);
             scratch_bytes(shape, (config.hidden_size, config.vocab_size), self.precision, training)
         };
 

@@ -36,16 +36,10 @@ impl<B: Backend> Granule<'_, B> {
         let Config { hidden_size: d, vocab_size, .. } = self.model.config;
         let mut parts = Vec::new();
         for (i, tokens) in tokens.chunks(self.at_once).enumerate() {
-            let part = Part {
-                model: self.model,
-                params: self.params,
-                weights: self.weights,
-                rows: tokens.len() / self.seq_len,
-                seq_len: self.seq_len,
-                first: i * self.at_once,
-            };
+            let rows = tokens.len() / self.seq_len;
+            let part = Part { granule: self, rows, first: i * self.at_once };
             let ids = backend.upload_tokens(tokens)?;
-            part.run(tokens, &ids, self.loss_scale, w, grads)?;
+            part.run(tokens, &ids, w, grads)?;
             parts.push((part.first, part.n(), ids));
         }
         // Last, as of a whole granule: the head's gradient goes to the same weights where they are tied.
@@ -61,30 +55,31 @@ impl<B: Backend> Granule<'_, B> {
 
 /// The pass of some rows.
 struct Part<'a, B: Backend> {
-    model: &'a Transformer<B>,
-    params: &'a B::Buf,
-    weights: &'a B::Buf,
+    granule: &'a Granule<'a, B>,
     rows: usize,
-    seq_len: usize,
     /// The first of its positions within the granule.
     first: usize,
 }
 
-impl<B: Backend> Part<'_, B> {
+impl<'a, B: Backend> Part<'a, B> {
+    fn model(&self) -> &'a Transformer<B> {
+        self.granule.model
+    }
+
     fn param(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
-        View::new(self.params, offset, len)
+        View::new(self.granule.params, offset, len)
     }
 
     fn weight(&self, offset: usize, len: usize) -> View<'_, B::Buf> {
-        View::new(self.weights, offset, len)
+        View::new(self.granule.weights, offset, len)
     }
 
     fn n(&self) -> usize {
-        self.rows * self.seq_len
+        self.rows * self.granule.seq_len
     }
 
     fn norm_shape(&self) -> NormShape {
-        let config = &self.model.config;
+        let config = &self.model().config;
         NormShape { rows: self.n(), width: config.hidden_size, eps: config.norm_eps as f32 }
     }
 
@@ -93,12 +88,12 @@ impl<B: Backend> Part<'_, B> {
     }
 
     fn table(&self, layer: usize) -> &Table<B::Buf> {
-        self.model.tables.as_ref().expect("prepare_tables has made them").of_layer(layer)
+        self.model().tables.as_ref().expect("prepare_tables has made them").of_layer(layer)
     }
 
     fn attention_shape(&self, layer: usize) -> AttentionShape {
         let rotary_dim = self.table(layer).rotary_dim;
-        self.model.attention_shape(self.rows, self.seq_len, rotary_dim)
+        self.model().config.attention_shape(self.rows, self.granule.seq_len, rotary_dim)
     }
 
     /// To the losses and to the gradient of the embedded tokens, in `w`.
@@ -106,14 +101,13 @@ impl<B: Backend> Part<'_, B> {
         &self,
         tokens: &[u32],
         ids: &B::Tokens,
-        loss_scale: f32,
         w: &mut Workspace<B::Buf>,
         grads: &mut B::Buf,
     ) -> Result<(), Error> {
-        let backend = &self.model.backend;
-        let Config { layers, hidden_size: d, vocab_size, .. } = self.model.config;
+        let backend = &self.model().backend;
+        let Config { layers, hidden_size: d, vocab_size, .. } = self.model().config;
         let n = self.n();
-        let targets = backend.upload_tokens(&targets(tokens, self.seq_len))?;
+        let targets = backend.upload_tokens(&targets(tokens, self.granule.seq_len))?;
         let vocabulary = vocab_size * d;
         let out = all_mut(&mut w.blocks[0].x, n * d);
         backend.embedding(d, self.param(0, vocabulary), ids, out)?;
@@ -121,17 +115,17 @@ impl<B: Backend> Part<'_, B> {
             self.block_forward(layer, w)?;
         }
 
-        let (final_norm, head) = (self.model.layout.final_norm, self.model.layout.head);
+        let (final_norm, head) = (self.model().layout.final_norm, self.model().layout.head);
         let gain = self.param(final_norm, d);
         let out = all_mut(&mut w.normed, n * d);
         let rstd = all_mut(&mut w.last_rstd, n);
         backend.rms_norm(self.norm_shape(), all(&w.last, n * d), gain, out, rstd, None)?;
         backend.cross_entropy_backward(
-            HeadShape { rows: n, ..self.model.head_shape() },
+            HeadShape { rows: n, ..self.model().head_shape() },
             all(&w.normed, n * d),
             self.weight(head, vocabulary),
             &targets,
-            loss_scale,
+            self.granule.loss_scale,
             ViewMut::new(&mut w.losses, self.first, n),
             all_mut(&mut w.d_normed, n * d),
             ViewMut::new(grads, head, vocabulary),
@@ -154,10 +148,10 @@ impl<B: Backend> Part<'_, B> {
 
     /// x + attention(norm(x)), then x + mlp(norm(x)), to the next block's input.
     fn block_forward(&self, layer: usize, w: &mut Workspace<B::Buf>) -> Result<(), Error> {
-        let backend = &self.model.backend;
-        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model.config;
-        let (a, n) = (self.model.config.attention_size(), self.n());
-        let at = self.model.layout.blocks[layer];
+        let backend = &self.model().backend;
+        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model().config;
+        let (a, n) = (self.model().config.attention_size(), self.n());
+        let at = self.model().layout.blocks[layer];
         let (block, later) = w.blocks[layer..].split_first_mut().expect("layer < layers");
         let table = self.table(layer);
 
@@ -202,10 +196,10 @@ impl<B: Backend> Part<'_, B> {
         w: &mut Workspace<B::Buf>,
         grads: &mut B::Buf,
     ) -> Result<(), Error> {
-        let backend = &self.model.backend;
-        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model.config;
-        let (a, n) = (self.model.config.attention_size(), self.n());
-        let at = self.model.layout.blocks[layer];
+        let backend = &self.model().backend;
+        let Config { hidden_size: d, heads, intermediate_size: f, .. } = self.model().config;
+        let (a, n) = (self.model().config.attention_size(), self.n());
+        let at = self.model().layout.blocks[layer];
         let block = &mut w.blocks[layer];
         let table = self.table(layer);
 

@@ -9,8 +9,8 @@ use super::training::Granule;
 use super::workspace::Workspace;
 use super::{Config, Layout, Rope, Ropes};
 use crate::ops::{
-    AttentionShape, Backend, Error, HeadShape, IGNORE, LinearShape, NormShape, View, ViewMut,
-    Write, rope_table, rows_per_chunk,
+    Backend, Error, HeadShape, IGNORE, LinearShape, NormShape, View, ViewMut, Write, rope_table,
+    rows_per_chunk,
 };
 
 /// Positions of one chunk of an evaluation's row-wise parts (norms, projections, MLP).
@@ -150,7 +150,7 @@ impl<B: Backend> Transformer<B> {
         let seq_len = tokens.len() / rows;
         self.check_tokens(tokens)?;
         self.prepare_tables(seq_len)?;
-        let shape = self.attention_shape(rows, seq_len, self.config.head_dim);
+        let shape = self.config.attention_shape(rows, seq_len, self.config.head_dim);
         let at_once = self.backend.rows_at_once(shape, self.config.vocab_size) * seq_len;
         // One that is too small goes before the next comes.
         let kept = self.workspace.take().filter(|kept| kept.holds(at_once, tokens.len()));
@@ -267,7 +267,7 @@ impl<B: Backend> Transformer<B> {
             }
             let table = tables.of_layer(layer);
             backend.attention(
-                self.attention_shape(1, n, table.rotary_dim),
+                self.config.attention_shape(1, n, table.rotary_dim),
                 all_mut(&mut qkv, n * 3 * a),
                 (&table.cos, &table.sin),
                 all_mut(&mut attention, n * a),
@@ -346,16 +346,6 @@ impl<B: Backend> Transformer<B> {
         let sets = distinct.into_iter().map(table).collect::<Result<_, Error>>()?;
         self.tables = Some(Tables { covered: len, sets, layers });
         Ok(())
-    }
-
-    pub(super) fn attention_shape(
-        &self,
-        rows: usize,
-        seq_len: usize,
-        rotary_dim: usize,
-    ) -> AttentionShape {
-        let Config { heads, head_dim, .. } = self.config;
-        AttentionShape { rows, seq_len, heads, head_dim, rotary_dim }
     }
 
     /// Width and classes; rows are the caller's to fill in.

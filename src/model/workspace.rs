@@ -24,7 +24,7 @@ pub(crate) struct BlockState<T> {
     pub gate_up: T,
 }
 
-/// Buffers for a granule of `granule` positions, of which n go through the model at once.
+/// Buffers for a granule of `granule` positions, of which n, at most all, go through the model at once.
 pub(crate) struct Workspace<T> {
     n: usize,
     granule: usize,
@@ -57,7 +57,6 @@ impl<T> Workspace<T> {
         n: usize,
         granule: usize,
     ) -> Result<Self, Error> {
-        let n = n.min(granule);
         let (d, a, f) = (config.hidden_size, config.attention_size(), config.intermediate_size);
         let values = |positions: usize, width: usize| {
             let len = positions.checked_mul(width).ok_or(Error::OutOfMemory {
@@ -102,7 +101,7 @@ impl<T> Workspace<T> {
 
     /// Whether it is large enough.
     pub fn holds(&self, n: usize, granule: usize) -> bool {
-        self.n >= n.min(granule) && self.granule >= granule
+        self.n >= n && self.granule >= granule
     }
 
     /// Values held per position that [`Workspace::new`] allocates over n: f32 ones and matrix inputs; the

@@ -1,8 +1,8 @@
 //! Training throughput: `cargo bench --bench step [-- SIZE...]`, on a GPU with `--features cuda` and
 //! `--device cuda` (bf16, or `--f32`).
 //!
-//! `--json` prints an object of seconds, the first loss and the peak, `--steps N` takes so many, `--rows N` rows a step, `--weights
-//! FILE` writes the initial weights (what `vs_torch/run.py` gives to PyTorch), `--threads N`.
+//! `--json` prints an object of seconds, the first loss and the peak, `--steps N` takes so many, `--rows N`
+//! rows a step, `--weights FILE` writes the initial weights (what `vs_torch/run.py` gives to PyTorch), `--threads N`.
 //!
 //! Sizes S and M are models of the search's kind at 1/100 and 1/10 of its cost, X is the
 //! reference model itself. Prints the median step of a few, tokens/s, and GFLOP/s by the count
