@@ -9,6 +9,7 @@ mod diff;
 mod doctor;
 pub mod exit;
 mod export;
+mod foregone;
 mod freq;
 mod import;
 mod init;

@@ -10,6 +10,7 @@ use super::common::{
     room_words, thousands, threads_here,
 };
 use super::exit::Exit;
+use super::foregone;
 use crate::data::{self, Cache, ContentHashes, SplitKind};
 use crate::plan::{Estimate, Plan, Point, estimate, resolved_keys, resolved_toml};
 use crate::run::state::{Index, Inspection, inspect};
@@ -67,6 +68,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         rows.push((run, dir, inspection));
     }
     let speed = measured_flops_per_s(&layout);
+    let foregone = foregone::of_plan(&plan, &layout, &index)?;
     if args.json {
         let protocols: Vec<Json> = plan
             .points
@@ -88,6 +90,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
             .collect();
         return answer_json(&json!({
             "experiment": plan.experiment, "protocols": protocols, "runs": runs,
+            "exploratory": foregone,
         }));
     }
     let mut out = format!("experiment {}\n", plan.experiment);
@@ -129,6 +132,9 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let room = Room::of(trainings, keep_weights).filter(|room| !room.suffices());
     if let Some(room) = room {
         out.push_str(&format!("warning: {}\n", room_words(&room)));
+    }
+    for warning in foregone::warnings(&foregone) {
+        out.push_str(&format!("warning: {warning}\n"));
     }
     answer(&out)
 }

@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::common::{Global, ResultsArgs, SpecArgs, answer, answer_json, planned_spec, whole};
 use super::exit::{self, Exit};
+use super::foregone;
 use super::progress::Console;
 use crate::data::Cache;
 use crate::plan::{Plan, Task};
@@ -122,6 +123,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         return Err(Exit::new(exit::USAGE, "no run is selected; see `xp plan`"));
     }
     let executor = open(args)?;
+    // What --supersede moves away counts no more; a task of a list is one of many, its submission said it.
+    if !args.supersede && options.task.is_none() {
+        foregone::say(&plan, &layout, global)?;
+    }
     if args.dry_run {
         return dry_run(&plan, &options, args.json);
     }

@@ -7,6 +7,7 @@ use super::common::{
     Global, ResultsArgs, SpecArgs, answer, answer_json, bytes, counted, planned_spec, whole,
 };
 use super::exit::{self, Exit};
+use super::foregone;
 use crate::data::{Cache, SplitKind, cached};
 use crate::plan::{Plan, Point, Task, estimate};
 use crate::run::now;
@@ -127,6 +128,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         }
         return answer(&format!("nothing to submit: all {done} runs are there\n"));
     }
+    foregone::say(&plan, &args.results.layout(), global)?;
     say_if_tokens_are_missing(&plan, args, global)?;
     say_if_memory_is_not_asked_for(&plan, args, global);
     if gpus(args, &plan) > 1 {

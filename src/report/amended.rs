@@ -68,6 +68,37 @@ impl Amended {
     }
 }
 
+/// A comparison of which no more can be said than EXPLORATORY, whatever its results.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct Foregone {
+    /// The point of a sweep of protocols.
+    pub point: Option<String>,
+    /// The config.
+    pub config: String,
+    /// What it is compared with.
+    pub baseline: String,
+    /// Why.
+    pub reason: String,
+}
+
+/// The comparisons of a declaration of which no more can be said than EXPLORATORY, and why: known before
+/// what is missing of the results is computed. The `lock` of the input has to be as it stands once the
+/// declaration is on record.
+#[must_use]
+pub fn foregone(input: &Input) -> Vec<Foregone> {
+    let of = |point: &Point| {
+        let amended = Amended::of(input, point);
+        let compared = point.configs.iter().filter(|config| config.baseline != config.name);
+        let found = compared.filter_map(|Config { name, baseline, .. }| {
+            let reason = amended.why([name, baseline])?;
+            let (config, baseline) = (name.clone(), baseline.clone());
+            Some(Foregone { point: point.name.clone(), config, baseline, reason })
+        });
+        found.collect::<Vec<_>>()
+    };
+    input.declared.points.iter().flat_map(of).collect()
+}
+
 /// The seeds of each config whose results another experiment had.
 fn known(input: &Input, point: &Point) -> BTreeMap<String, BTreeSet<u64>> {
     let Some(lock) = &input.lock else { return BTreeMap::new() };

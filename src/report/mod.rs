@@ -36,6 +36,7 @@ mod words;
 mod write;
 
 pub use align::{Alignment, Alignments, Exact, Length, Pair, Side, align};
+pub use amended::{Foregone, foregone};
 pub use arm::{Absence, Arm, Comparison, Outcome, compare};
 pub use build::Input;
 pub use column::Column;

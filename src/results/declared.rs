@@ -275,12 +275,29 @@ impl WinRule {
 }
 
 impl Declared {
+    /// blake3 of the canonical JSON (sorted keys, no spaces), in hexadecimal.
+    #[must_use]
+    pub fn hash(&self) -> String {
+        canonical_hash(&serde_json::to_value(self).expect("Declared has string keys only"))
+    }
+
+    /// The point of a name.
+    #[must_use]
+    pub fn point(&self, name: Option<&str>) -> Option<&Point> {
+        self.points.iter().find(|point| point.name.as_deref() == name)
+    }
+
     /// The declared seeds but those that configs were chosen on.
     #[must_use]
     pub fn claim_seeds(&self) -> Vec<u64> {
         let tuning = &self.win.tuning_seeds;
         self.seeds.iter().copied().filter(|seed| !tuning.contains(seed)).collect()
     }
+}
+
+/// blake3 of a JSON value's canonical form.
+pub(super) fn canonical_hash(value: &serde_json::Value) -> String {
+    blake3::hash(canonical::to_string(value).as_bytes()).to_hex().to_string()
 }
 
 /// Which win rule applies.
@@ -359,5 +376,22 @@ impl TryFrom<String> for SeedShare {
         parsed
             .filter(|share| share.den > 0 && share.num <= share.den)
             .ok_or_else(|| format!("`{text}` is not a share like \"2/3\""))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::results::testing::declared;
+
+    #[test]
+    fn the_hash_is_of_the_content_not_of_the_order_of_keys() {
+        let a = serde_json::json!({"b": 1, "a": {"d": 2.5, "c": [1, 2]}});
+        let b = serde_json::json!({"a": {"c": [1, 2], "d": 2.5}, "b": 1});
+        assert_eq!(canonical::to_string(&a), r#"{"a":{"c":[1,2],"d":2.5},"b":1}"#);
+        assert_eq!(canonical_hash(&a), canonical_hash(&b));
+        let mut other = declared();
+        other.win.max_std_over_gap = 1.0;
+        assert_ne!(declared().hash(), other.hash());
     }
 }

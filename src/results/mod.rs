@@ -4,6 +4,7 @@
 //! [`import`] brings in results measured elsewhere, [`merge`] those of other machines. Types: `run.json` is [`Record`], `lock.json`
 //! is [`Lock`].
 
+mod changes;
 mod declared;
 mod details;
 pub mod import;
@@ -18,6 +19,7 @@ pub mod tensorboard;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use changes::{changed_keys, comparable_evaluation};
 pub use declared::{
     Amendment, Config, Declared, Guard, Lock, Point, Rule, SeedShare, SharedDocuments, Swept,
     TokenData, Transform, WinRule,
@@ -27,7 +29,7 @@ pub use layout::{Layout, REPORT_DIR, RunDir, SUPERSEDED_DIR};
 pub use listing::{
     Entry, Listing, Problem, absolute_run, all_locks, all_records, experiment_above, list,
 };
-pub use lock::{changed_keys, comparable_evaluation};
+pub use lock::Recorded;
 pub use record::{
     Attempt, ChunkLoss, DataIdentity, Evaluation, Frequencies, LayerFrequencies, PositionLoss,
     Provenance, Record, Status, Step, Training,

@@ -178,7 +178,7 @@ pub fn read_lock(path: &Path) -> Result<Option<Lock>> {
     }
     let value = read_json(path, Lock::SCHEMA)?;
     // The hash is of what stands in the file, not of the types, which may gain fields.
-    let hash = super::lock::canonical_hash(value.get("declared").unwrap_or_default());
+    let hash = super::declared::canonical_hash(value.get("declared").unwrap_or_default());
     let lock: Lock = typed(path, value)?;
     if lock.declared_hash != hash {
         let reason = "`declared` was changed after it was frozen (its hash is not `declared_hash`); \

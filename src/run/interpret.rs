@@ -1,26 +1,25 @@
 //! A plan, carried out run by run.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use super::carry::{carry_out, record_failure, tidy};
 use super::context::{CheckpointPolicy, Context, job};
+use super::declaration::{freeze, refuse_conflicts};
 use super::executor::{self, Executor, no_threads};
 use super::jobs::{self, Jobs, Trial};
 use super::lanes::{Lanes, side_by_side};
 use super::observer::{Ending, Observer};
-use super::provenance::now;
 use super::queue::Queue;
 use super::room::{self, Room};
-use super::state::{Index, State, inspect};
+use super::state::{Index, State, inspect, run_dir};
 use super::streams::{Batches, Opened};
 use super::{Error, ErrorKind};
 use crate::data::{self, Cache};
 use crate::fs;
 use crate::plan::{self, Plan, Run, estimate};
-use crate::results::{self, Layout, Lock, RunDir, Status, store};
+use crate::results::{Layout, RunDir, Status, store};
 
 /// What to carry out and how; changes no number.
 pub struct Options<'a> {
@@ -86,13 +85,6 @@ pub fn select<'p>(plan: &'p Plan, options: &Options<'_>) -> Vec<Run<'p>> {
     runs
 }
 
-/// Where a run lies.
-#[must_use]
-pub fn run_dir(plan: &Plan, run: &Run<'_>, layout: &Layout) -> RunDir {
-    let point = run.point.resolved.name.as_deref();
-    layout.run(&plan.experiment, point, &run.config.name, run.seed).attempt(run.attempt)
-}
-
 /// Carries out what is missing of the selected runs.
 ///
 /// # Errors
@@ -106,7 +98,7 @@ pub fn run(
 ) -> Result<Outcome, Error> {
     let runs = select(plan, options);
     let mut outcome = Outcome { selected: runs.len(), ..Outcome::default() };
-    refuse_conflicts(plan, &runs, options)?;
+    refuse_conflicts(plan, &runs, options.results, options.supersede)?;
 
     let index = Index::scan(options.results);
     let mut todo = Vec::new();
@@ -153,7 +145,7 @@ pub fn run(
             opened => opened?,
         };
     }
-    freeze(plan, options, &streams, &index)?;
+    freeze(plan, options.results, &streams, &index)?;
     let trainings: Vec<&Run<'_>> =
         todo.iter().filter(|(.., training)| *training).map(|(run, ..)| *run).collect();
     let lanes = Lanes::new(rayon::current_num_threads());
@@ -352,102 +344,4 @@ impl Sweep<'_> {
         observer.ends(&ending, record.as_ref());
         Ok(ending)
     }
-}
-
-/// Whether anything native lies under a config's name.
-fn has_results(plan: &Plan, layout: &Layout, point: Option<&str>, config: &str) -> bool {
-    let seed_dir = layout.run(&plan.experiment, point, config, 0);
-    let Some(config_dir) = seed_dir.path().parent() else { return false };
-    let seeds = std::fs::read_dir(config_dir).into_iter().flatten().flatten();
-    seeds.map(|entry| RunDir(entry.path())).any(|dir| {
-        let native = |path: &std::path::Path| {
-            store::read_record(path).map_or(true, |record| record.status != Status::Imported)
-        };
-        (dir.record().exists() && native(&dir.record())) || dir.checkpoint().exists()
-    })
-}
-
-/// Refuses a changed training part or frequency set under names that have results, or moves the
-/// old results away if that is asked for.
-fn refuse_conflicts(plan: &Plan, runs: &[Run<'_>], options: &Options<'_>) -> Result<(), Error> {
-    let layout = options.results;
-    let Some(lock) = store::read_lock(&layout.lock(&plan.experiment))? else { return Ok(()) };
-    let conflicts =
-        lock.conflicts(&plan.declared(), |point, config| has_results(plan, layout, point, config));
-    if conflicts.is_empty() {
-        return Ok(());
-    }
-    if !options.supersede {
-        return Err(Error::Conflict(conflicts));
-    }
-    // A repeat lies in the folder of its first attempt, and moves with it.
-    for run in runs.iter().filter(|run| run.attempt == 1) {
-        let dir = run_dir(plan, run, layout);
-        let path = dir.record();
-        let old = path.exists().then(|| store::read_record(&path)).transpose()?;
-        let old_id = match old {
-            Some(record) if record.train_id != run.train_id => record.train_id,
-            None if dir.checkpoint().exists() => "unfinished".to_owned(),
-            _ => continue,
-        };
-        let target = layout
-            .experiment(&plan.experiment)
-            .join(crate::results::SUPERSEDED_DIR)
-            .join(format!("{old_id}-{}", now().replace(':', "")));
-        fs::create_dir_all(target.parent().expect("a joined path has a parent"))?;
-        std::fs::rename(dir.path(), &target).map_err(fs::Error::at("move", dir.path()))?;
-    }
-    Ok(())
-}
-
-/// Freezes the declaration before the first run, or adds what has changed as an amendment.
-fn freeze(
-    plan: &Plan,
-    options: &Options<'_>,
-    streams: &Opened,
-    index: &Index,
-) -> Result<(), Error> {
-    let layout = options.results;
-    let _guard = fs::lock(&layout.guard(&plan.experiment))?;
-    fs::remove_unfinished(&layout.experiment(&plan.experiment))?;
-    let path = layout.lock(&plan.experiment);
-    let declared = plan.declared();
-    // Imported results were seen as well as native ones.
-    let after_results = || -> Result<bool, Error> {
-        Ok(!results::list(layout, &plan.experiment)?.entries.is_empty()
-            || plan.points.iter().any(|point| {
-                point.resolved.configs.iter().any(|config| {
-                    has_results(plan, layout, point.resolved.name.as_deref(), &config.name)
-                })
-            }))
-    };
-    let before = store::read_lock(&path)?;
-    let declared_before: BTreeSet<String> =
-        before.iter().flat_map(Lock::train_ids).map(str::to_owned).collect();
-    let (mut lock, mut changed) = match before {
-        None => {
-            let after_results = after_results()?;
-            (Lock { after_results, ..Lock::freeze(declared, &now()) }, true)
-        }
-        Some(mut lock) => {
-            let amendment = lock.amend(&declared, &now(), true);
-            let changed = amendment.is_some();
-            if let Some(mut amendment) = amendment {
-                amendment.after_results = after_results()?;
-                lock.amendments.push(amendment);
-            }
-            (lock, changed)
-        }
-    };
-    // What was known elsewhere when it was declared here was not declared before it was known.
-    let known = |id: &&str| !declared_before.contains(*id) && index.has(id);
-    let known: Vec<String> =
-        lock.train_ids().into_iter().filter(known).map(str::to_owned).collect();
-    changed |= !known.is_empty();
-    lock.known.extend(known);
-    changed |= streams.record(&mut lock);
-    if changed {
-        store::write_lock(&path, &lock)?;
-    }
-    Ok(())
 }

@@ -9,6 +9,7 @@ mod carry;
 mod context;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 mod cuda;
+mod declaration;
 mod device;
 mod evaluate;
 pub mod executor;
@@ -30,15 +31,17 @@ pub mod verify;
 
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 pub use cuda::Cuda;
+pub use declaration::on_record;
 pub use device::{Cpu, CudaStatus, OpenError, Opened, cuda_status, open};
 pub use executor::Executor;
-pub use interpret::{Options, Outcome, run, run_dir, select};
+pub use interpret::{Options, Outcome, run, select};
 pub use jobs::{Jobs, Speed};
 pub use memory::available_memory;
 pub use observer::{Ending, Observer, RunObserver};
 pub use provenance::{measured_flops_per_s, now, peak_memory};
 pub use room::Room;
 pub use several::Several;
+pub use state::run_dir;
 pub use streams::pins;
 
 use crate::{data, fs, results};

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::plan::{Coverage, Missing, Run, comparable};
+use crate::plan::{Coverage, Missing, Plan, Run, comparable};
 use crate::results::{
     ChunkLoss, Layout, Record, RunDir, Status, all_locks, all_records, changed_keys, store,
 };
@@ -86,6 +86,13 @@ pub enum Conflict {
         /// What differs.
         keys: String,
     },
+}
+
+/// Where a run lies.
+#[must_use]
+pub fn run_dir(plan: &Plan, run: &Run<'_>, layout: &Layout) -> RunDir {
+    let point = run.point.resolved.name.as_deref();
+    layout.run(&plan.experiment, point, &run.config.name, run.seed).attempt(run.attempt)
 }
 
 /// The finished runs of a results directory by train id: what need not be trained again.

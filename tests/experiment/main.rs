@@ -1,6 +1,7 @@
 //! Whole experiments through the binary: same bytes for any thread count and after kills,
 //! nothing trained twice, nothing overwritten; and what the machine around them does.
 
+mod foregone;
 #[path = "../lab/mod.rs"]
 mod lab;
 #[cfg(unix)]

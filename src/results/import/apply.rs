@@ -8,7 +8,7 @@ use super::parse::{Parsed, ParsedRun};
 use super::{Error, store};
 use crate::fs;
 use crate::results::{
-    Amendment, Declared, Evaluation, Frequencies, Layout, Listing, Lock, Point, Provenance, Record,
+    Declared, Evaluation, Frequencies, Layout, Listing, Lock, Point, Provenance, Record, Recorded,
     RunDir, Status, list,
 };
 
@@ -116,19 +116,17 @@ pub fn import(
     let mut outcome = Outcome { skipped, ..Outcome::default() };
     let writes = plan_writes(layout, declared, parsed, frequencies, placed, &mut outcome)?;
 
-    if let Some(mut lock) = lock {
-        let after_results = !listing.entries.is_empty();
-        if let Some(amendment) = lock.amend(declared, &options.date, after_results) {
-            let Amendment { changes, .. } = &amendment;
-            outcome.amended.clone_from(changes);
-            lock.amendments.push(amendment);
-            store::write_lock(&layout.lock(experiment), &lock)?;
+    let after_results = || Ok::<_, Error>(!listing.entries.is_empty());
+    let (lock, recorded) = Lock::recording(lock, declared, &options.date, after_results)?;
+    match recorded {
+        Recorded::Frozen => outcome.froze = true,
+        Recorded::Amended => {
+            outcome.amended = lock.amendments.last().map(|a| a.changes.clone()).unwrap_or_default();
         }
-    } else {
-        let after_results = !listing.entries.is_empty();
-        let lock = Lock { after_results, ..Lock::freeze(declared.clone(), &options.date) };
+        Recorded::Before => {}
+    }
+    if recorded != Recorded::Before {
         store::write_lock(&layout.lock(experiment), &lock)?;
-        outcome.froze = true;
     }
     for write in writes {
         store::write_provenance(&write.dir, &write.provenance)?;

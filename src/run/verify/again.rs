@@ -12,7 +12,7 @@ use crate::data::Cache;
 use crate::model::Layout;
 use crate::plan::Plan;
 use crate::results::{self, Record, RunDir, Status, store};
-use crate::run::{Error, Executor, Jobs, Observer, Options, interpret};
+use crate::run::{Error, Executor, Jobs, Observer, Options, interpret, run_dir};
 use crate::train::weights;
 
 /// How to carry a run out again.
@@ -80,7 +80,7 @@ impl Subject {
             )));
         }
         let layout = results::Layout::new(again.scratch);
-        let dir = interpret::run_dir(&plan, &own, &layout);
+        let dir = run_dir(&plan, &own, &layout);
         let options = Options {
             results: &layout,
             cache: again.cache,
