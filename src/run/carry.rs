@@ -128,7 +128,8 @@ fn evaluate_only(
         }
     }
     let steps = record.train.as_ref().map_or(context.steps, |t| t.steps);
-    let mut log = Log::begin(dir, &executor.device_class(), context.work(), steps, steps)?;
+    let device_class = executor.device_class();
+    let mut log = Log::begin(dir, &device_class, context.work(), steps, steps)?;
     let mut board = Board::open(dir, context.tensorboard, steps)?;
     if let Some(source) = &source {
         log.source(source.clone());
@@ -139,7 +140,7 @@ fn evaluate_only(
         data: record.data.clone().unwrap_or_else(|| context.data()),
     };
     let held = record.evaluation.is_some().then_some(&record);
-    if !evaluate(context, held, &outcome, session.as_mut(), &mut board, observer)? {
+    if !evaluate(context, held, &outcome, &device_class, session.as_mut(), &mut board, observer)? {
         log.end(steps, "interrupted")?;
         return Ok(Ending::Interrupted { step: steps });
     }

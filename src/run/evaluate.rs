@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use super::board::Board;
 use super::context::Context;
 use super::executor::EvalSession;
+use super::kept::Kept;
 use super::observer::RunObserver;
 use super::state::chunks_to_do;
 use super::streams::read_into;
@@ -22,8 +23,8 @@ pub struct Outcome {
 }
 
 /// Evaluates what is missing, and writes eval.jsonl and run.json: after the frequencies as
-/// trained, and after every transform, so that a kill loses one of them at most. False if a
-/// signal came before all was done. `held` is the record that is added to.
+/// trained, and after every transform. In between, chunks are kept beside the checkpoints ([`Kept`]).
+/// False if a signal came before all was done. `held` is the record that is added to.
 ///
 /// # Errors
 /// [`Error::OtherChunks`] if the chunks that are held are not those of its metrics; files, a device.
@@ -31,6 +32,7 @@ pub fn evaluate(
     context: &Context<'_>,
     held: Option<&Record>,
     outcome: &Outcome,
+    device_class: &str,
     session: &mut dyn EvalSession,
     board: &mut Board,
     observer: &mut dyn RunObserver,
@@ -50,14 +52,23 @@ pub fn evaluate(
     }
     let of = parts.iter().map(|part| part.todo.len()).sum();
     let last = parts.len() - 1;
+    let held_lines = lines.len();
+    let weights = outcome.training.weights.as_deref();
+    let mut kept = weights.map(|weights| Kept::open(context, device_class, weights));
     let mut done = 0;
     let mut set = run.config.freq.vec_id.as_str();
     let mut tokens = Vec::new();
     for (i, Part { transform, chunks, todo }) in parts.into_iter().enumerate() {
         let name = transform.as_deref();
         for (length, chunk) in &todo {
+            let there = kept.as_mut().and_then(|kept| kept.take(name, *length, *chunk));
+            if let Some(line) = there {
+                lines.push(line);
+                done += 1;
+                continue;
+            }
             if context.stop.load(Ordering::Relaxed) {
-                return Ok(false);
+                return stopped(kept, &lines[held_lines..]);
             }
             observer.evaluating(name.map(|t| run.point.transform_name(t)), *length, done, of);
             let sets = run.sets(name, *length).expect("others are not to do");
@@ -68,13 +79,16 @@ pub fn evaluate(
             tokens.clear();
             read_into(validation, chunk * length, *length, &mut tokens);
             let losses = match context.lane.run(|| session.losses(&tokens)) {
-                Err(executor::Error::Stopped) => return Ok(false),
+                Err(executor::Error::Stopped) => return stopped(kept, &lines[held_lines..]),
                 losses => losses?,
             };
             let train_len = run.point.resolved.protocol.train.seq_len;
             let line = eval::chunk_loss(*length, *chunk, &losses, train_len);
             lines.push(ChunkLoss { transform: transform.clone(), ..line });
             done += 1;
+            if let Some(kept) = &mut kept {
+                kept.save_if_due(&lines[held_lines..])?;
+            }
         }
         covered.0.insert(transform, chunks);
         if !todo.is_empty() || i == last {
@@ -91,6 +105,14 @@ pub fn evaluate(
         }
     }
     Ok(true)
+}
+
+/// Keeps the chunks of an attempt that a signal ends.
+fn stopped(kept: Option<Kept>, chunks: &[ChunkLoss]) -> Result<bool, Error> {
+    if let Some(mut kept) = kept {
+        kept.save(chunks)?;
+    }
+    Ok(false)
 }
 
 /// What a record's evaluation covers.

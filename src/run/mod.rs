@@ -15,6 +15,7 @@ mod evaluate;
 pub mod executor;
 mod interpret;
 mod jobs;
+mod kept;
 mod lanes;
 mod memory;
 mod observer;

@@ -247,10 +247,18 @@ impl UnderWay<'_> {
             }
         }
         self.speed();
-        let Self { session, mut board, mut log, .. } = self;
+        let Self { session, mut board, mut log, owner, .. } = self;
         let outcome = Outcome { training, data: context.data() };
         let mut session = session.finish();
-        if !evaluate(context, held, &outcome, session.as_mut(), &mut board, observer)? {
+        if !evaluate(
+            context,
+            held,
+            &outcome,
+            &owner.device_class,
+            session.as_mut(),
+            &mut board,
+            observer,
+        )? {
             log.end(context.steps, "interrupted")?;
             return Ok(Ending::Interrupted { step: context.steps });
         }

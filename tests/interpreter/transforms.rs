@@ -68,6 +68,11 @@ fn a_transform_added_later_only_evaluates_and_one_dropped_is_kept() {
     );
 }
 
+/// Chunks of an evaluation that was stopped.
+fn kept(lab: &Lab, plan: &Plan, results: &str) -> std::path::PathBuf {
+    run_dir(plan, &plan.runs()[0], &lab.layout(results)).checkpoint().join("eval.json")
+}
+
 #[test]
 fn a_kill_between_transforms_loses_at_most_one_of_them() {
     let lab = Lab::new();
@@ -92,7 +97,8 @@ fn a_kill_between_transforms_loses_at_most_one_of_them() {
             ("true", _) => assert_eq!(*state, format!("evaluate: {missing}")),
             _ => assert_eq!(*state, format!("todo: {missing}; its weights were not kept")),
         }
-        // Whole transforms are not evaluated again, and nothing is trained again.
+        // As if it had been killed. Whole transforms are not evaluated again, and nothing is trained again.
+        std::fs::remove_file(kept(&lab, &both, &results)).unwrap();
         let did = lab.all(&both, &results);
         let from = if keep == "true" && stop_at > 12 { TRAINED } else { 30 };
         assert_eq!(did.opened, [from, 0, 0, 0]);
@@ -102,6 +108,63 @@ fn a_kill_between_transforms_loses_at_most_one_of_them() {
         let first = run_dir(&both, &both.runs()[0], &lab.layout(&results));
         assert!(!first.checkpoint().exists());
     }
+}
+
+#[test]
+fn a_signal_while_it_evaluates_loses_no_chunk() {
+    let lab = Lab::new();
+    lab.all(&plan(&[BOTH]), "whole");
+    for keep in ["true", "false"] {
+        let both = plan(&[BOTH, &format!("output.keep_weights={keep}")]);
+        // However little time an attempt has, it comes further: a job of a batch system that evaluates for longer
+        // than its time limit ends.
+        let mut evaluated = 0;
+        loop {
+            let did = lab.run(&both, keep, u64::MAX, 5);
+            evaluated += did.evaluated;
+            if !did.outcome.interrupted {
+                break;
+            }
+        }
+        assert_eq!(evaluated, 4 * 36);
+        assert_eq!(lab.bytes(&both, keep), lab.bytes(&both, "whole"));
+        assert!(!kept(&lab, &both, keep).exists());
+    }
+}
+
+#[test]
+fn kept_chunks_of_something_else_and_damaged_ones_are_evaluated_anew() {
+    let lab = Lab::new();
+    let both = plan(&[BOTH]);
+    lab.all(&both, "whole");
+    for (i, (from, to)) in [
+        ("\"loss\":", "\"loss\":1"),
+        ("\"device_class\":\"mock", "\"device_class\":\"other"),
+        ("}", ""),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let results = format!("r{i}");
+        assert!(lab.run(&both, &results, u64::MAX, 7).outcome.interrupted);
+        let path = kept(&lab, &both, &results);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(from), "{text}");
+        std::fs::write(&path, text.replacen(from, to, 1)).unwrap();
+        assert_eq!(lab.all(&both, &results).evaluated, 4 * 36, "{from}");
+        assert_eq!(lab.bytes(&both, &results), lab.bytes(&both, "whole"));
+    }
+}
+
+#[test]
+fn kept_chunks_that_are_not_asked_for_any_more_are_left_out() {
+    let lab = Lab::new();
+    let (both, plain) = (plan(&[BOTH]), plan(&["eval.lengths=[128, 256]"]));
+    lab.all(&plain, "whole");
+    // Two chunks of the second length, and four of the first, which then is dropped.
+    assert!(lab.run(&both, "r", u64::MAX, 6).outcome.interrupted);
+    assert_eq!(lab.all(&plain, "r").evaluated, 4 * 8 - 2);
+    assert_eq!(lab.bytes(&plain, "r"), lab.bytes(&plain, "whole"));
 }
 
 #[test]
