@@ -13,8 +13,8 @@ use super::exit::Exit;
 use super::foregone;
 use crate::data::{self, Cache, ContentHashes, SplitKind};
 use crate::plan::{Estimate, Plan, Point, estimate, resolved_keys, resolved_toml};
-use crate::run::state::{Index, Inspection, inspect};
-use crate::run::{Room, measured_flops_per_s, run_dir};
+use crate::run::state::{Index, Inspection, State, inspect};
+use crate::run::{Pace, Room, run_dir};
 
 /// The runs of a spec, their ids and state (done, evaluate, resume, todo), and what they cost.
 #[derive(Debug, clap::Args)]
@@ -67,14 +67,14 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         let inspection = inspect(&run, &dir, &index).map_err(|e| e.to_string());
         rows.push((run, dir, inspection));
     }
-    let speed = measured_flops_per_s(&layout);
+    let pace = Pace::read(&layout);
     let foregone = foregone::of_plan(&plan, &layout, &index)?;
     if args.json {
         let protocols: Vec<Json> = plan
             .points
             .iter()
             .zip(&costs)
-            .map(|(point, cost)| protocol_json(point, cost, speed, args.resolved))
+            .map(|(point, cost)| protocol_json(point, cost, &pace, args.resolved))
             .collect();
         let runs: Vec<Json> = rows
             .iter()
@@ -95,7 +95,7 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     }
     let mut out = format!("experiment {}\n", plan.experiment);
     for (point, cost) in plan.points.iter().zip(&costs) {
-        out.push_str(&protocol_text(point, cost, speed));
+        out.push_str(&protocol_text(point, cost, &pace));
     }
     out.push('\n');
     let width = rows.iter().map(|(run, ..)| label(run).len()).max().unwrap_or(0);
@@ -114,10 +114,10 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     out.push_str(&format!("\n{}: {}\n", counted(rows.len(), "run"), totals.join(", ")));
     let left: f64 = rows
         .iter()
-        .filter(|(.., inspection)| matches!(inspection, Ok(i) if i.needs_training()))
-        .filter_map(|(run, ..)| {
+        .filter_map(|(run, _, inspection)| {
             let at = plan.points.iter().position(|p| std::ptr::eq(p, run.point))?;
-            time_s(&costs[at], speed)
+            let share = share_left(&inspection.as_ref().ok()?.state, costs[at].steps);
+            Some(share * time_s(run.point, &costs[at], &pace)?)
         })
         .sum();
     if left > 0.0 {
@@ -152,12 +152,24 @@ fn label(run: &crate::plan::Run<'_>) -> String {
     format!("{}{}{repeat}", point.collect::<String>(), run.config.name)
 }
 
-/// Seconds of training and of as much of the evaluation as can be foreseen.
-fn time_s(cost: &Estimate, flops_per_s: Option<f64>) -> Option<f64> {
-    Some((cost.flops? + cost.eval_flops.unwrap_or(0.0)) / flops_per_s?)
+/// The share of a training that is left.
+fn share_left(state: &State, steps: Option<u64>) -> f64 {
+    match (state, steps) {
+        (State::Resume { step }, Some(steps @ 1..)) => {
+            steps.saturating_sub(*step) as f64 / steps as f64
+        }
+        (State::Resume { .. } | State::Todo, _) => 1.0,
+        (State::Done | State::Evaluate, _) => 0.0,
+    }
 }
 
-fn protocol_json(point: &Point, cost: &Estimate, speed: Option<f64>, resolved: bool) -> Json {
+/// Seconds of training and of as much of the evaluation as can be foreseen.
+fn time_s(point: &Point, cost: &Estimate, pace: &Pace) -> Option<f64> {
+    let flops_per_s = pace.flops_per_s(&point.protocol_id)?;
+    Some((cost.flops? + cost.eval_flops.unwrap_or(0.0)) / flops_per_s)
+}
+
+fn protocol_json(point: &Point, cost: &Estimate, pace: &Pace, resolved: bool) -> Json {
     let mut json = json!({
         "id": point.protocol_id,
         "point": point.resolved.name,
@@ -171,7 +183,7 @@ fn protocol_json(point: &Point, cost: &Estimate, speed: Option<f64>, resolved: b
         "transforms": point.resolved.protocol.eval.transforms,
         "peak_memory_bytes": cost.peak_memory_bytes,
         "disk_bytes": cost.disk_bytes,
-        "time_s": time_s(cost, speed),
+        "time_s": time_s(point, cost, pace),
     });
     if resolved {
         let keys = resolved_keys(&point.resolved).into_iter().map(|(table, key, value)| {
@@ -183,7 +195,7 @@ fn protocol_json(point: &Point, cost: &Estimate, speed: Option<f64>, resolved: b
     json
 }
 
-fn protocol_text(point: &Point, cost: &Estimate, speed: Option<f64>) -> String {
+fn protocol_text(point: &Point, cost: &Estimate, pace: &Pace) -> String {
     let name = point.resolved.name.as_ref().map_or(String::new(), |name| format!(" ({name})"));
     let unknown = || "unknown".to_owned();
     let estimated = if cost.tokens_known { "" } else { " (by max_tokens; not counted yet)" };
@@ -202,7 +214,7 @@ fn protocol_text(point: &Point, cost: &Estimate, speed: Option<f64>) -> String {
         cost.eval_flops.map_or_else(unknown, flops),
         bytes(cost.peak_memory_bytes),
         bytes(cost.disk_bytes),
-        time_s(cost, speed).map_or(String::new(), |s| format!(", about {}", duration(s))),
+        time_s(point, cost, pace).map_or(String::new(), |s| format!(", about {}", duration(s))),
     )
 }
 

@@ -171,20 +171,70 @@ fn git() -> Option<String> {
     Some(if dirty.is_empty() { commit } else { format!("{commit}+dirty") })
 }
 
-/// Floating-point operations a second of this machine's trainings, all that were at work side by
-/// side, by what its runs recorded; `None` if it has trained nothing here.
-#[must_use]
-pub fn measured_flops_per_s(layout: &Layout) -> Option<f64> {
-    let machine = machine();
-    let mut speeds: Vec<f64> = all_records(layout)
-        .into_iter()
-        .filter_map(|(dir, _)| {
-            let provenance = store::read_provenance(&dir).ok()??;
-            let speed = provenance.flops_per_s.filter(|_| provenance.machine == machine)?;
-            Some(speed * provenance.jobs.unwrap_or(1) as f64)
-        })
-        .filter(|speed| speed.is_finite() && *speed > 0.0)
-        .collect();
-    speeds.sort_by(f64::total_cmp);
-    speeds.get(speeds.len() / 2).copied()
+/// How fast this machine trains, by what its runs recorded.
+#[derive(Debug, Clone, Default)]
+pub struct Pace {
+    /// Protocol id, and floating-point operations a second of all runs that were at work side by side; the run that
+    /// ended last comes first.
+    runs: Vec<(String, f64)>,
+}
+
+impl Pace {
+    /// So many of the newest runs count: a machine gets another device, and another load.
+    const NEWEST: usize = 9;
+
+    /// Reads what the results directory has of this machine.
+    #[must_use]
+    pub fn read(layout: &Layout) -> Self {
+        let machine = machine();
+        let of = |dir: &RunDir| {
+            let provenance = store::read_provenance(dir).ok()??;
+            let own = provenance.flops_per_s.filter(|_| provenance.machine == machine)?;
+            let speed = own * provenance.jobs.unwrap_or(1) as f64;
+            let end = provenance.attempts.into_iter().filter_map(|attempt| attempt.end).max()?;
+            (speed.is_finite() && speed > 0.0).then_some((end, speed))
+        };
+        let mut runs: Vec<(String, String, f64)> = all_records(layout)
+            .into_iter()
+            .filter_map(|(dir, record)| {
+                let (end, speed) = of(&dir)?;
+                Some((end, record.protocol, speed))
+            })
+            .collect();
+        runs.sort_by(|(a, ..), (b, ..)| b.cmp(a));
+        Self { runs: runs.into_iter().map(|(_, protocol, speed)| (protocol, speed)).collect() }
+    }
+
+    /// Floating-point operations a second that a training under a protocol can expect: the median of the newest
+    /// runs under it, or of the newest of all where there are none; `None` if the machine has trained nothing.
+    #[must_use]
+    pub fn flops_per_s(&self, protocol: &str) -> Option<f64> {
+        let of = |wanted: &dyn Fn(&str) -> bool| {
+            let runs = self.runs.iter().filter(|(protocol, _)| wanted(protocol));
+            let mut speeds: Vec<f64> = runs.take(Self::NEWEST).map(|(_, speed)| *speed).collect();
+            speeds.sort_by(f64::total_cmp);
+            speeds.get(speeds.len() / 2).copied()
+        };
+        of(&|own| own == protocol).or_else(|| of(&|_| true))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_runs_of_a_protocol_say_how_fast_it_trains() {
+        let run = |protocol: &str, speed| (protocol.to_owned(), speed);
+        let mut runs = vec![run("a", 5.0), run("b", 1.0), run("b", 2.0), run("b", 3.0)];
+        runs.extend((0..20).map(|_| run("old", 100.0)));
+        let pace = Pace { runs };
+        assert_eq!(pace.flops_per_s("a"), Some(5.0));
+        assert_eq!(pace.flops_per_s("b"), Some(2.0));
+        // Nine of all: 1, 2, 3, 5 and five times 100.
+        assert_eq!(pace.flops_per_s("c"), Some(100.0));
+        let newer = Pace { runs: pace.runs[..4].to_vec() };
+        assert_eq!(newer.flops_per_s("c"), Some(3.0));
+        assert_eq!(Pace::default().flops_per_s("a"), None);
+    }
 }
