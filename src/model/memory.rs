@@ -1,7 +1,7 @@
 //! Memory that a run will need, predicted from its shape alone.
 
 use super::Config;
-use super::transformer::EVALUATION_CHUNK;
+use super::evaluation::EVALUATION_CHUNK;
 use super::workspace::Workspace;
 use crate::ops::{AttentionShape, attention_scratch, gemm_scratch, rows_at_once, rows_per_chunk};
 

@@ -5,6 +5,7 @@
 //! flat arena of f32 in the order of [`Layout`], under Hugging Face Llama names.
 
 mod config;
+mod evaluation;
 mod heads;
 mod init;
 mod layout;

@@ -1,6 +1,6 @@
 //! The forward and backward pass of a granule, one explicit sequence of fused operators.
 //!
-//! Legend as in [`super::transformer`], n the positions of the part at work.
+//! Legend: n positions of the part at work, d hidden size, a = heads * `head_dim`, f intermediate size.
 
 use super::Config;
 use super::transformer::{Table, Transformer, all, all_mut, targets};
@@ -9,16 +9,63 @@ use crate::ops::{
     AttentionShape, Backend, Error, HeadShape, LinearShape, NormShape, View, ViewMut, Write,
 };
 
+impl<B: Backend> Transformer<B> {
+    /// Training losses and gradients of `rows` rows (one granule of a batch).
+    ///
+    /// `tokens` is \[rows, `seq_len`\]; positions 0..`seq_len` - 1 predict their successor.
+    /// Adds the gradient of `loss_scale` * (sum of losses) to `grads` and returns the sum of
+    /// the rows * (`seq_len` - 1) losses in nats.
+    ///
+    /// # Errors
+    /// [`Error::Token`] for an id outside the vocabulary, [`Error::Shape`] if the tokens are
+    /// not `rows` rows of at least two, [`Error::OutOfMemory`]; `grads` is then unchanged. What a device
+    /// says, [`Error::Stopped`] too; `grads` then holds anything.
+    pub fn forward_backward(
+        &mut self,
+        params: &B::Buf,
+        tokens: &[u32],
+        rows: usize,
+        loss_scale: f32,
+        grads: &mut B::Buf,
+    ) -> Result<f64, Error> {
+        if rows == 0 || !tokens.len().is_multiple_of(rows) || tokens.len() / rows < 2 {
+            let expected = format!("{rows} rows of at least 2 tokens (and rows at least 1)");
+            return Err(Error::shape("the number of tokens", tokens.len(), expected));
+        }
+        let seq_len = tokens.len() / rows;
+        self.check_tokens(tokens)?;
+        self.prepare_tables(seq_len)?;
+        let shape = self.config.attention_shape(rows, seq_len, self.config.head_dim);
+        let at_once = self.backend.rows_at_once(shape, self.config.vocab_size) * seq_len;
+        // One that is too small goes before the next comes.
+        let kept = self.workspace.take().filter(|kept| kept.holds(at_once, tokens.len()));
+        let mut workspace = match kept {
+            Some(kept) => kept,
+            None => Workspace::new(&self.backend, &self.config, at_once, tokens.len())?,
+        };
+        let mut rounded = self.take_rounded()?;
+        let weights = all(params, self.layout.len());
+        self.backend.round(weights, &mut rounded)?;
+        let weights = self.backend.matrix_input(weights, &rounded);
+        let weights = weights.buf;
+        let granule = Granule { model: self, params, weights, seq_len, at_once, loss_scale };
+        let sum = self.backend.scope(|| granule.run(tokens, &mut workspace, grads));
+        self.workspace = Some(workspace);
+        self.rounded = Some(rounded);
+        sum
+    }
+}
+
 /// One granule's pass: as many rows at once as the device wants, one part after the other.
-pub(super) struct Granule<'a, B: Backend> {
-    pub model: &'a Transformer<B>,
-    pub params: &'a B::Buf,
+struct Granule<'a, B: Backend> {
+    model: &'a Transformer<B>,
+    params: &'a B::Buf,
     /// The same as matrix inputs.
-    pub weights: &'a B::Buf,
-    pub seq_len: usize,
+    weights: &'a B::Buf,
+    seq_len: usize,
     /// Positions of a part.
-    pub at_once: usize,
-    pub loss_scale: f32,
+    at_once: usize,
+    loss_scale: f32,
 }
 
 impl<B: Backend> Granule<'_, B> {
@@ -26,7 +73,7 @@ impl<B: Backend> Granule<'_, B> {
     ///
     /// # Errors
     /// What the device says.
-    pub(super) fn run(
+    fn run(
         &self,
         tokens: &[u32],
         w: &mut Workspace<B::Buf>,

@@ -14,6 +14,7 @@ mod attention;
 mod backend;
 mod buffer;
 mod cpu;
+mod cpu_backend;
 mod cross_entropy;
 #[cfg(any(feature = "cuda", feature = "cuda-emulator"))]
 pub mod cuda;
