@@ -19,12 +19,13 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Component, Path, PathBuf};
 
-use super::cache::{Cache, Pins};
+use super::cache::Cache;
 use super::config::{Config, Tokenizer};
 use super::entry::{self, MANIFEST};
 use super::error::Error;
 use super::hub::Hub;
 use super::identity::{self, ContentHashes};
+use super::prepare::Pins;
 use super::stream::TokenStream;
 use crate::fs;
 

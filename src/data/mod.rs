@@ -37,6 +37,8 @@ mod lines;
 mod order;
 mod overlap;
 mod parquet;
+mod prepare;
+mod progress;
 mod read;
 mod source;
 mod stream;
@@ -44,7 +46,7 @@ pub mod synthetic;
 mod tokenizer;
 
 pub use archive::{Imported, Moved, export, import};
-pub use cache::{Cache, NoProgress, Pins, Progress, TokenInfo, cached, prepare};
+pub use cache::Cache;
 pub use config::{Config, Packing, Source, Split, SplitKind, Tokenizer};
 pub use error::{Error, ErrorKind};
 pub use find_tokenizer::{FoundTokenizer, find_tokenizer};
@@ -52,6 +54,8 @@ pub use hub::{HubStatus, ServerStatus, hub_status, without_user};
 pub use identity::{ContentHashes, identity};
 pub use order::{Order, OrderKind};
 pub use overlap::{Overlap, overlap};
+pub use prepare::{Pins, TokenInfo, cached, prepare};
+pub use progress::{NoProgress, Progress};
 pub use stream::TokenStream;
 pub use tokenizer::{Encoder, tokenizer_vocab_size};
 

@@ -9,9 +9,6 @@ use std::collections::HashSet;
 use super::error::Error;
 use super::stream::{TokenStream, map};
 
-/// The file's name in a cache entry.
-pub(crate) const DOCUMENTS: &str = "documents.bin";
-
 /// Bytes of the hash that are kept: two of a billion documents agree by chance once in 10^20.
 const HASH: usize = 16;
 /// Bytes of an entry.

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::cache::Progress;
 use super::config::{Config, Source, SplitKind};
 use super::error::Error;
 use super::format::Format;
 use super::hub::{Choice, Hub, HubSplit};
 use super::identity::ContentHashes;
+use super::progress::Progress;
 use super::read::Documents;
 use super::synthetic;
 

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::overlap::DOCUMENTS;
 use super::source::FileFacts;
 use crate::fs;
 
@@ -76,6 +75,9 @@ pub(crate) fn map(path: &Path) -> fs::Result<memmap2::Mmap> {
     unsafe { memmap2::MmapOptions::new().map_copy_read_only(&file) }
         .map_err(fs::Error::at("map", path))
 }
+
+/// Name of the list of documents in a cache entry.
+pub(crate) const DOCUMENTS: &str = "documents.bin";
 
 /// The tokens of a split, in order.
 #[derive(Debug)]

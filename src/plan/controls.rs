@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::freqs::{Grouped, ResolvedConfig, likewise};
+use super::findings::{Grouped, likewise};
+use super::layers::ResolvedConfig;
 use crate::diag::{Diagnostic, Place};
 use crate::spec::node::Node;
 

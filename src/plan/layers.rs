@@ -1,5 +1,8 @@
 //! The frequency sets of a model: one for all layers, or one for each kind of layer.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use crate::freq::FrequencySet;
 use crate::results::{Frequencies, LayerFrequencies};
 
@@ -20,6 +23,19 @@ pub struct LayerSets {
     /// What decides "the same frequencies". If the sets of all layers have one vec_id, that one;
     /// otherwise blake3 over the vec_ids of the layers, in their order.
     pub vec_id: String,
+}
+
+/// A named frequency set with what it is compared to.
+#[derive(Debug, Clone)]
+pub struct ResolvedConfig {
+    /// Config name.
+    pub name: String,
+    /// Name of its baseline; its own for a baseline.
+    pub baseline: String,
+    /// The sets that are trained.
+    pub freq: LayerSets,
+    /// For each transform of the point's evaluation the sets by evaluation length.
+    pub transformed: Vec<BTreeMap<u64, Arc<LayerSets>>>,
 }
 
 /// The keys of a spec under which the two kinds of layers stand.

@@ -16,7 +16,8 @@ use crate::train::{Initial, Precision};
 use crate::{eval, model, train};
 
 use super::expand::PointDocument;
-use super::freqs::{self, ResolvedConfig};
+use super::freqs;
+use super::layers::ResolvedConfig;
 use super::protocol::Protocol;
 use super::transforms::Transform;
 

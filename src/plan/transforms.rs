@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-use super::freqs::{ResolvedConfig, error_at};
+use super::findings::error_at;
+use super::layers::ResolvedConfig;
 use crate::diag::{Diagnostic, Place};
 use crate::freq::{self, Context, Expr, FrequencySet};
 use crate::results;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::build::{Index, Input, index};
+use super::input::{Index, Input, index};
 use super::reruns::{self, RerunNoise};
 use super::words;
 use crate::results::{Details, Entry, Record, Status, changed_keys, comparable_evaluation};

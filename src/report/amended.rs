@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::build::Input;
+use super::input::Input;
 use super::words;
 use crate::results::{Config, Declared, Point};
 

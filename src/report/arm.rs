@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use super::verdict::LEVEL;
 use super::words;
 use crate::stats::{Interval, PairedT, Summary, bca, dz, paired_t, sign_flip, summarize, welch_t};
+
+/// Level of the intervals; what rule `ci` and Holm's correction claim at.
+pub const LEVEL: f64 = 0.95;
 
 /// The declared seeds of a config in one column, each with its result or why there is none.
 #[derive(Debug, Clone, PartialEq)]

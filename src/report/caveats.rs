@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::amended::never_frozen;
-use super::build::Input;
+use super::arm::LEVEL;
 use super::column::Column;
+use super::input::Input;
 use super::model::{RunRow, Section};
-use super::verdict::{LEVEL, RECORD_LEVEL, Verdict, effective_rule};
+use super::verdict::{RECORD_LEVEL, Verdict, effective_rule};
 use super::words;
 use crate::results::{Declared, Lock, Rule, SharedDocuments, Status};
 use crate::stats::smallest_p;

@@ -1,6 +1,6 @@
 //! Configs of several experiments, or of several sweep points, ranked together.
 
-use super::build::Input;
+use super::input::Input;
 use super::model::{Experiment, Group, Leaderboard, Section, Standing, place};
 use super::operating::Claimed;
 use super::search::{self, Selection, Values};

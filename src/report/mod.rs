@@ -17,6 +17,7 @@ mod column;
 mod csv_files;
 mod detail;
 mod html;
+mod input;
 mod leaderboard;
 mod markdown;
 mod model;
@@ -37,12 +38,12 @@ mod write;
 
 pub use align::{Alignment, Alignments, Exact, Length, Pair, Side, align};
 pub use amended::{Foregone, foregone};
-pub use arm::{Absence, Arm, Comparison, Outcome, compare};
-pub use build::Input;
+pub use arm::{Absence, Arm, Comparison, LEVEL, Outcome, compare};
 pub use column::Column;
 pub use csv_files::{SUMMARY_CSV_HEADER, runs_csv, summary_csv, table_csv};
 pub use detail::{Bucket, ChunkPairs, Curve, Detail, Machine, Noise, PositionRow, PositionTable};
 pub use html::html;
+pub use input::Input;
 pub use markdown::markdown;
 pub use model::{
     Cell, Change, Experiment, Group, Leaderboard, Report, Row, RunRow, Section, Standing,
@@ -52,5 +53,5 @@ pub use reruns::{RerunNoise, Reruns};
 pub use search::Selection;
 pub use tex::tex;
 pub use text::text;
-pub use verdict::{Case, Decision, LEVEL, RECORD_LEVEL, Verdict, decide};
+pub use verdict::{Case, Decision, RECORD_LEVEL, Verdict, decide};
 pub use write::{Format, json, judge, write, write_tree};

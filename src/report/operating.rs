@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::arm::LEVEL;
 use super::column::Column;
 use super::model::{Experiment, RunRow, Section};
-use super::verdict::{LEVEL, RECORD_LEVEL, effective_rule};
+use super::verdict::{RECORD_LEVEL, effective_rule};
 use super::words;
 use crate::results::{Rule, WinRule};
 use crate::stats::{ClaimRule, Setting, claim_rates, correlation};

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::build::Index;
+use super::input::Index;
 use super::words;
 use crate::results::{Declared, Entry, Record, Status};
 

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::amended::Amended;
 use super::arm::{Absence, Arm, Comparison, Outcome, compare};
-use super::build::{Index, Input};
 use super::column::Column;
+use super::input::{Index, Input};
 use super::model::{Cell, Row, Section};
 use super::verdict::{Case, Decision, Verdict, decide, hinges_on, test_p};
 use super::words;

@@ -5,13 +5,11 @@
 
 use serde::Serialize;
 
-use super::arm::{Arm, Comparison, compare};
+use super::arm::{Arm, Comparison, LEVEL, compare};
 use super::column::Column;
 use super::words;
 use crate::results::{Guard, Rule, WinRule};
 
-/// Level of the intervals; what rule `ci` and Holm's correction claim at.
-pub const LEVEL: f64 = 0.95;
 /// From this many seeds on, rule `auto` is rule `ci`: std does not shrink with n, so that rule
 /// `seeds` loses power as seeds are added.
 const AUTO_CI_FROM: usize = 5;

@@ -2,10 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use super::build::Input;
 use super::csv_files::{runs_csv, summary_csv, table_csv};
 use super::detail;
 use super::html::html;
+use super::input::Input;
 use super::markdown::markdown;
 use super::model::Report;
 use super::tex::tex;

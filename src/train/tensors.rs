@@ -7,11 +7,40 @@ use std::path::PathBuf;
 
 use safetensors::tensor::{Dtype, Metadata};
 
-use super::weights::{Error, PIECE, ROTARY_KEY};
 use crate::fs;
 use crate::model::{HeadOrder, Layout, Tensor};
 use crate::ops::filled;
 use crate::tensor_file::read_header;
+
+/// Why a weights file could not be used.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file could not be read or written.
+    #[error(transparent)]
+    File(#[from] fs::Error),
+    /// It is no safetensors file.
+    #[error("`{}` is not a safetensors file: {reason}", path.display())]
+    Format {
+        /// The file.
+        path: PathBuf,
+        /// What the format's reader says.
+        reason: String,
+    },
+    /// It does not hold this model's tensors.
+    #[error("`{}` does not fit the model: {problem}", path.display())]
+    Mismatch {
+        /// The file.
+        path: PathBuf,
+        /// Which tensor, and what is wrong with it.
+        problem: String,
+    },
+}
+
+/// Values moved at a time: no file is ever held whole beside the arenas.
+pub(super) const PIECE: usize = 1 << 16;
+/// The text in a file's header that says that the rows of q and k are in another order than this
+/// crate's: `8 of 16` for [`crate::model::HeadOrder::halves`] of 16 channels of which 8 rotate.
+pub const ROTARY_KEY: &str = "xp_rotary_dim";
 
 /// The tensors of a layout in one or several safetensors files, under one or several prefixes: all
 /// there, nothing else, each with the layout's shape, in f32, f16 or bf16.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant, SystemTime};
 use ureq::http::Response;
 use ureq::{Agent, Body};
 
-use super::super::cache::Progress;
+use super::super::progress::Progress;
 use super::client::{self, Endpoint, Failure};
 use super::listing::RemoteFile;
 use super::verify::{ContentHash, Hasher};

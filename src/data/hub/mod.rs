@@ -33,8 +33,8 @@ mod verify;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::cache::Progress;
 use super::error::Error;
+use super::progress::Progress;
 use crate::fs;
 pub use client::without_user;
 use client::{Endpoint, Failure};

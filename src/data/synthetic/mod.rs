@@ -18,6 +18,7 @@
 //! | `template` | the notation of those tables |
 //! | `story` | how a story is put together |
 
+mod characters;
 mod scenes;
 mod story;
 mod template;

@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::characters::{CHARACTERS, Character};
 use super::scenes::{ARRIVALS, CLOSINGS, MORNINGS, OPENINGS, SCENES, TRAVEL};
-use super::template::{Bindings, Character, expand};
+use super::template::{Bindings, expand};
 use super::threads::{THREADS, Thread};
-use super::words::{CHARACTERS, DAYS};
+use super::words::DAYS;
 use super::{SPLITS, VERSION};
 use crate::rng::Stream;
 

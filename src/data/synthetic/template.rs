@@ -10,22 +10,9 @@
 //! | `[one\|two]` | one of the alternatives; they nest and may hold slots |
 //! | `a~`, `A~` | "a" or "an", by what follows |
 
+use super::characters::Character;
 use super::words::{self, NUMBERS};
 use crate::rng::Stream;
-
-/// Someone in a story.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Character {
-    pub(super) name: &'static str,
-    /// girl, boy, mouse, …
-    pub(super) kind: &'static str,
-    /// he, she.
-    pub(super) he: &'static str,
-    /// him, her.
-    pub(super) him: &'static str,
-    /// his, her.
-    pub(super) his: &'static str,
-}
 
 /// Named values: what `{slot}` stands for.
 #[derive(Debug, Clone, Default)]

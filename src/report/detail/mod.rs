@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use super::arm::Outcome;
-use super::build::{Index, Input, index};
 use super::column::Column;
+use super::input::{Index, Input, index};
 use super::model::{Experiment, Report, Section};
 use super::section::SectionBuilder;
 use crate::results::{ChunkLoss, Details, Entry, Layout};

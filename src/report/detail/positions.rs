@@ -3,9 +3,9 @@
 use serde::Serialize;
 
 use super::{Key, Looked, key};
+use crate::report::arm::LEVEL;
 use crate::report::column::Column;
 use crate::report::model::Section;
-use crate::report::verdict::LEVEL;
 use crate::report::words::ten_digits;
 use crate::results::ChunkLoss;
 use crate::stats::{mean, paired_t, std};

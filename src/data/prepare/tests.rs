@@ -1,8 +1,9 @@
 use std::collections::HashSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
-use crate::data::{ErrorKind, Source, Split, synthetic};
+use crate::data::{ErrorKind, NoProgress, Source, Split, synthetic};
 
 /// A data folder and a cache, both thrown away.
 struct Fixture {
