@@ -3,15 +3,13 @@
 use std::sync::LazyLock;
 
 use crate::plan::NUMERICS_VERSION;
+use crate::run::COMMIT;
 
 /// The version of the package.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The compiler of this build.
 pub const RUSTC: &str = env!("XP_RUSTC");
-
-/// The commit of this build, where one was recorded.
-pub const COMMIT: Option<&str> = option_env!("XP_COMMIT");
 
 /// The optional features of this build.
 pub fn features() -> Vec<&'static str> {

@@ -250,7 +250,7 @@ pub struct Provenance {
     pub machine: String,
     /// Processor or card, and instruction path: `cpu avx512`.
     pub device_class: String,
-    /// Versions: `xp`, `numerics`, …
+    /// Versions: `xp`, `numerics`, and `commit`, of which this xp was built.
     pub versions: BTreeMap<String, String>,
     /// Git commit of the working directory, with `+dirty` if it had changes.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -39,7 +39,7 @@ pub use interpret::{Options, Outcome, run, select};
 pub use jobs::{Jobs, Speed};
 pub use memory::available_memory;
 pub use observer::{Ending, Observer, RunObserver};
-pub use provenance::{Pace, now, peak_memory};
+pub use provenance::{COMMIT, Pace, now, peak_memory};
 pub use room::Room;
 pub use several::Several;
 pub use state::run_dir;

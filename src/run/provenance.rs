@@ -5,6 +5,9 @@ use std::time::{Duration, SystemTime};
 use crate::plan::{NUMERICS_VERSION, Protocol, flops_per_token};
 use crate::results::{Attempt, Layout, Provenance, RunDir, all_records, store};
 
+/// The commit of this build, where one was recorded.
+pub const COMMIT: Option<&str> = option_env!("XP_COMMIT");
+
 /// Now, UTC, ISO 8601.
 #[must_use]
 pub fn now() -> String {
@@ -58,7 +61,9 @@ impl Log {
             ("xp".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
             ("numerics".to_owned(), NUMERICS_VERSION.to_string()),
         ]
-        .into();
+        .into_iter()
+        .chain(COMMIT.map(|commit| ("commit".to_owned(), commit.to_owned())))
+        .collect();
         provenance.git = git();
         provenance.threads = Some(work.threads);
         provenance.jobs = (work.jobs > 1).then_some(work.jobs);

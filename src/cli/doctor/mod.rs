@@ -199,7 +199,7 @@ impl Findings {
         let mut line = |label: &str, text: &str| {
             screen.wrapped(&mut out, &format!("{label:<11}"), text);
         };
-        let commit = version::COMMIT.map_or(String::new(), |commit| format!(", commit {commit}"));
+        let commit = run::COMMIT.map_or(String::new(), |commit| format!(", commit {commit}"));
         line("xp", &format!("{}{commit}, numerics {NUMERICS_VERSION}", version::VERSION));
         line("build", &format!("features: {}; {}", version::features_words(), version::RUSTC));
         let memory = self.memory.map_or(String::new(), |n| format!(", {} available", gib(n)));
@@ -284,7 +284,7 @@ impl Findings {
         let tools = self.tools.iter().map(|tool| (tool.name.to_owned(), json!(tool.path)));
         json!({
             "version": version::VERSION,
-            "commit": version::COMMIT,
+            "commit": run::COMMIT,
             "numerics": NUMERICS_VERSION,
             "features": version::features(),
             "rustc": version::RUSTC,

@@ -225,8 +225,11 @@ fn machines(looked: &[Looked]) -> Vec<Machine> {
             Some(source) => format!("imported or taken over from {source}"),
             None => provenance.device_class.clone(),
         };
-        let versions =
-            provenance.versions.iter().map(|(name, version)| format!("{name} {version}"));
+        let version = |(name, version): (&String, &String)| match name.as_str() {
+            "commit" => format!("{name} {}", short(version)),
+            _ => format!("{name} {version}"),
+        };
+        let versions = provenance.versions.iter().map(version);
         let git = provenance.git.iter().map(|commit| format!("git {}", short(commit)));
         let versions = versions.chain(git).collect::<Vec<_>>().join(", ");
         *counted.entry((device, versions)).or_default() += 1;
