@@ -3,8 +3,8 @@
 use super::common::Global;
 use super::exit::Exit;
 use crate::plan::Plan;
-use crate::report::{self, Foregone, Input};
-use crate::results::{self, Layout};
+use crate::report::{self, Foregone};
+use crate::results::Layout;
 use crate::run;
 use crate::run::state::Index;
 
@@ -16,20 +16,15 @@ const MAX_NAMED: usize = 3;
 /// # Errors
 /// Results that cannot be read.
 pub fn of_plan(plan: &Plan, layout: &Layout, index: &Index) -> Result<Vec<Foregone>, Exit> {
-    let (lock, _) = run::on_record(plan, layout, index)?;
-    let listing = results::list(layout, &plan.experiment)?;
-    Ok(report::foregone(&Input { declared: plan.declared(), lock: Some(lock), listing }))
+    Ok(report::foregone(&run::on_record(plan, layout, index)?.0))
 }
 
 /// Says on stderr what a plan foregoes.
 ///
 /// # Errors
 /// Results that cannot be read.
-pub fn say(plan: &Plan, layout: &Layout, global: &Global) -> Result<(), Exit> {
-    if global.quiet {
-        return Ok(());
-    }
-    for warning in warnings(&of_plan(plan, layout, &Index::scan(layout))?) {
+pub fn say(plan: &Plan, layout: &Layout, index: &Index, global: &Global) -> Result<(), Exit> {
+    for warning in warnings(&of_plan(plan, layout, index)?) {
         global.say(format_args!("warning: {warning}"));
     }
     Ok(())

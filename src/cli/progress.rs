@@ -9,11 +9,13 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::common::{counted, duration, room_words, thousands};
 use super::exit::Exit;
+use super::foregone;
 use super::signals::stop_on_signals;
 use super::terminal::Terminal;
 use crate::data::{Overlap, Progress, SplitKind};
 use crate::plan::Run;
-use crate::results::{Record, Step};
+use crate::report;
+use crate::results::{Lock, Record, Step};
 use crate::run::state::{Inspection, State};
 use crate::run::{Ending, Observer, Room, RunObserver, Speed};
 
@@ -175,6 +177,12 @@ impl Observer for Console {
         if todo > 0 {
             let runs = counted(total, "run");
             self.say(&format!("{runs}, {} there already, {todo} to do", total - todo));
+        }
+    }
+
+    fn declared(&self, lock: &Lock) {
+        for warning in foregone::warnings(&report::foregone(lock)) {
+            self.say(&format!("warning: {warning}"));
         }
     }
 

@@ -123,12 +123,8 @@ pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
         return Err(Exit::new(exit::USAGE, "no run is selected; see `xp plan`"));
     }
     let executor = open(args)?;
-    // What --supersede moves away counts no more; a task of a list is one of many, its submission said it.
-    if !args.supersede && options.task.is_none() {
-        foregone::say(&plan, &layout, global)?;
-    }
     if args.dry_run {
-        return dry_run(&plan, &options, args.json);
+        return dry_run(&plan, &options, args.json, global);
     }
     let console = Console::listening(global.quiet)?;
     let outcome = run::run(&plan, &options, executor.as_ref(), &console, console.stop());
@@ -199,8 +195,9 @@ fn open(args: &Args) -> Result<Box<dyn Executor + Send>, Exit> {
     Ok(Box::new(several.map_err(|error| Exit::new(exit::ENVIRONMENT, error))?))
 }
 
-fn dry_run(plan: &Plan, options: &Options<'_>, json: bool) -> Result<(), Exit> {
+fn dry_run(plan: &Plan, options: &Options<'_>, json: bool, global: &Global) -> Result<(), Exit> {
     let index = Index::scan(options.results);
+    foregone::say(plan, options.results, &index, global)?;
     let mut runs = Vec::new();
     for run in run::select(plan, options) {
         let dir = run_dir(plan, &run, options.results);

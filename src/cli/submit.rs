@@ -11,6 +11,7 @@ use super::foregone;
 use crate::data::{Cache, SplitKind, cached};
 use crate::plan::{Plan, Point, Task, estimate};
 use crate::run::now;
+use crate::run::state::Index;
 use crate::submit::kubernetes::{self, CONFIG_MAP_BYTES, Job};
 use crate::submit::slurm::{self, Script};
 use crate::submit::{self};
@@ -121,14 +122,16 @@ struct KubernetesArgs {
 /// An invalid spec, results that cannot be read, no scheduler, a submission that it refuses.
 pub fn run(args: &Args, global: &Global) -> Result<(), Exit> {
     let plan = planned_spec(&args.spec, &args.spec_args, global)?;
-    let (tasks, done) = submit::missing(&plan, &args.results.layout())?;
+    let layout = args.results.layout();
+    let index = Index::scan(&layout);
+    let (tasks, done) = submit::missing(&plan, &layout, &index)?;
     if tasks.is_empty() {
         if args.json {
             return answer_json(&serde_json::json!({ "jobs": [], "tasks": [], "left_out": done }));
         }
         return answer(&format!("nothing to submit: all {done} runs are there\n"));
     }
-    foregone::say(&plan, &args.results.layout(), global)?;
+    foregone::say(&plan, &layout, &index, global)?;
     say_if_tokens_are_missing(&plan, args, global)?;
     say_if_memory_is_not_asked_for(&plan, args, global);
     if gpus(args, &plan) > 1 {

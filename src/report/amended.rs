@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::input::Input;
 use super::words;
-use crate::results::{Config, Declared, Point};
+use crate::results::{Config, Declared, Listing, Lock, Point};
 
 /// Why claims under a declaration are exploratory.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -81,13 +81,15 @@ pub struct Foregone {
     pub reason: String,
 }
 
-/// The comparisons of a declaration of which no more can be said than EXPLORATORY, and why: known before
-/// what is missing of the results is computed. The `lock` of the input has to be as it stands once the
-/// declaration is on record.
+/// The comparisons that an experiment declares now of which no more can be said than EXPLORATORY, and why: known
+/// before what is missing of the results is computed.
 #[must_use]
-pub fn foregone(input: &Input) -> Vec<Foregone> {
+pub fn foregone(lock: &Lock) -> Vec<Foregone> {
+    // What is on record says whether there were results.
+    let (declared, listing) = (lock.declared_now().clone(), Listing::default());
+    let input = Input { declared, lock: Some(lock.clone()), listing };
     let of = |point: &Point| {
-        let amended = Amended::of(input, point);
+        let amended = Amended::of(&input, point);
         let compared = point.configs.iter().filter(|config| config.baseline != config.name);
         let found = compared.filter_map(|Config { name, baseline, .. }| {
             let reason = amended.why([name, baseline])?;

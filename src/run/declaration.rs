@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::Error;
+use super::observer::Observer;
 use super::provenance::now;
 use super::state::{Index, run_dir};
 use super::streams::Opened;
@@ -94,10 +95,12 @@ pub(super) fn freeze(
     layout: &Layout,
     streams: &Opened,
     index: &Index,
+    observer: &dyn Observer,
 ) -> Result<(), Error> {
     let _guard = fs::lock(&layout.guard(&plan.experiment))?;
     fs::remove_unfinished(&layout.experiment(&plan.experiment))?;
     let (mut lock, mut changed) = on_record(plan, layout, index)?;
+    observer.declared(&lock);
     changed |= streams.record(&mut lock);
     if changed {
         store::write_lock(&layout.lock(&plan.experiment), &lock)?;

@@ -145,7 +145,7 @@ pub fn run(
             opened => opened?,
         };
     }
-    freeze(plan, options.results, &streams, &index)?;
+    freeze(plan, options.results, &streams, &index, observer)?;
     let trainings: Vec<&Run<'_>> =
         todo.iter().filter(|(.., training)| *training).map(|(run, ..)| *run).collect();
     let lanes = Lanes::new(rayon::current_num_threads());

@@ -7,7 +7,7 @@ use super::room::Room;
 use super::state::Inspection;
 use crate::data::{self, SplitKind};
 use crate::plan::Run;
-use crate::results::{Record, Step};
+use crate::results::{Lock, Record, Step};
 
 /// How one run ended.
 #[derive(Debug, Clone, PartialEq)]
@@ -34,6 +34,8 @@ pub enum Ending {
 pub trait Observer: data::Progress {
     /// Before the first run: how many there are, and how many are left to do.
     fn begin(&self, _total: usize, _todo: usize) {}
+    /// The plan is declared: lock.json as it will be.
+    fn declared(&self, _lock: &Lock) {}
     /// The disk may become full before all runs are trained.
     fn little_room(&self, _room: &Room) {}
     /// A split is being made into tokens.

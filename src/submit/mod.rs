@@ -17,13 +17,16 @@ use crate::train::Precision;
 ///
 /// # Errors
 /// Results that are in the way of a run, or cannot be read.
-pub fn missing(plan: &Plan, layout: &Layout) -> Result<(Vec<Task>, usize), crate::run::Error> {
-    let index = Index::scan(layout);
+pub fn missing(
+    plan: &Plan,
+    layout: &Layout,
+    index: &Index,
+) -> Result<(Vec<Task>, usize), crate::run::Error> {
     let (mut tasks, mut done) = (Vec::new(), 0);
     let mut runs = plan.runs();
     plan.seed_by_seed(&mut runs);
     for run in runs {
-        match inspect(&run, &run_dir(plan, &run, layout), &index)?.state {
+        match inspect(&run, &run_dir(plan, &run, layout), index)?.state {
             State::Done => done += 1,
             State::Evaluate | State::Resume { .. } | State::Todo => {
                 tasks.push(Task::new(tasks.len(), &run));

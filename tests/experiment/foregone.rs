@@ -42,7 +42,9 @@ fn claims_that_are_lost_already_are_named_before_anything_is_trained() {
         assert!(said.contains("can be EXPLORATORY at most: ") && said.contains(why), "{said}");
         assert_eq!(stderr(&lab.run(spec, "r", &["--dry-run", "--quiet"])), "");
         // On record it is what it was said to become.
-        assert_eq!(code(&lab.run(spec, "r", &[])), 0);
+        let run = lab.run(spec, "r", &[]);
+        assert_eq!(code(&run), 0);
+        assert!(stderr(&run).contains(why), "{}", stderr(&run));
         assert_eq!(foretold(&lab, spec), before);
     }
     assert_eq!(foretold(&lab, &spec), [], "the declaration that came first is as it was");
